@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * JSON, the only place that knows json-c. A Json is reference counted. Parsing is strict (UTF-8 checked, no
+ * trailing garbage, no duplicate keys, // and block comments allowed on request), with limits on size and depth.
+ * Builders swallow NULL and stay sane after allocation failures: json_to_text() of a broken tree returns NULL.
+ */
+
+#include "base/cleanup.h"
+
+typedef struct json_object Json;
+
+typedef struct JsonLimits {
+        size_t max_size;    /* bytes */
+        unsigned max_depth; /* nested arrays and objects */
+        bool comments;
+} JsonLimits;
+#define JSON_LIMITS_DEFAULT ((JsonLimits) { 16U << 20, 32, false })
+
+typedef enum JsonType {
+        JSON_NULL,
+        JSON_BOOL,
+        JSON_INTEGER,
+        JSON_REAL,
+        JSON_STRING,
+        JSON_ARRAY,
+        JSON_OBJECT,
+} JsonType;
+
+/* -EBADMSG on syntax (line and column, 1-based, in the last two, which may be NULL), -E2BIG over a limit. */
+int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsigned *ret_line, unsigned *ret_column);
+Json *json_ref(Json *j);
+Json *json_free(Json *j); /* drops a reference; NULL is fine; returns NULL */
+DEFINE_CLEANUP(Json *, json_free);
+#define _cleanup_json_ _cleanup_(json_freep)
+
+JsonType json_type(const Json *j);
+const char *json_type_to_string(JsonType type);
+/* Member by name or element by index, borrowed; NULL if absent or not of that kind. */
+Json *json_get(const Json *j, const char *key);
+Json *json_at(const Json *j, size_t i);
+size_t json_length(const Json *j); /* of array, object or string (bytes) */
+/* Walks an object's members: start with *iterator = NULL; false at the end. Order of the text. */
+bool json_next(const Json *j, void **iterator, const char **ret_key, Json **ret_value);
+
+/* Typed getters of members: 1 found, 0 absent (or null), -EINVAL wrong type, -ERANGE. */
+int json_get_string(const Json *j, const char *key, const char **ret);
+int json_get_u64(const Json *j, const char *key, uint64_t max, uint64_t *ret);
+int json_get_i64(const Json *j, const char *key, int64_t *ret);
+int json_get_bool(const Json *j, const char *key, bool *ret);
+/* The value itself: NULL or -EINVAL where the type differs. */
+const char *json_string(const Json *j);
+int json_u64(const Json *j, uint64_t max, uint64_t *ret);
+int json_bool(const Json *j, bool *ret);
+
+/* Builders. json_set/json_append take the reference of value. The typed ones return 0 or -ENOMEM. */
+Json *json_new_object(void);
+Json *json_new_array(void);
+Json *json_new_string(const char *s); /* NULL gives JSON null */
+Json *json_new_u64(uint64_t v);
+Json *json_new_i64(int64_t v);
+Json *json_new_bool(bool v);
+Json *json_new_null(void);
+int json_set(Json *object, const char *key, Json *value);
+int json_set_string(Json *object, const char *key, const char *value);
+int json_set_stringf(Json *object, const char *key, const char *format, ...) _printf_(3, 4);
+int json_set_u64(Json *object, const char *key, uint64_t value);
+int json_set_i64(Json *object, const char *key, int64_t value);
+int json_set_bool(Json *object, const char *key, bool value);
+int json_set_null(Json *object, const char *key);
+int json_set_strv(Json *object, const char *key, char *const *v);
+int json_append(Json *array, Json *value);
+int json_append_string(Json *array, const char *value);
+/* malloc'd text; pretty adds newlines and two-blank indents. NULL on OOM. */
+char *json_to_text(Json *j, bool pretty);
