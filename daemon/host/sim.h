@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What only the simulated host can do: move its clock, hurt its devices. For org.pciassign1.Simulator and tests. */
+
+#include "host/host.h"
+
+bool host_is_sim(const Host *h);
+/* Moves the virtual clock forward, firing what falls due in order. */
+void host_sim_advance(Host *h, usec_t by);
+usec_t host_sim_clock(Host *h);
+/* Dispatches pending callbacks without a loop (unit and simulation tests). Returns how many. */
+unsigned host_sim_run(Host *h);
+/* When the next timer or completion is due; USEC_INFINITY if nothing is pending. */
+usec_t host_sim_next(Host *h);
+
+typedef enum SimFaultKind {
+        SIM_FAULT_ERROR,      /* the step fails with this errno */
+        SIM_FAULT_DELAY,      /* takes that long */
+        SIM_FAULT_HANG,       /* never returns (until sim_fault_clear) */
+        SIM_FAULT_NO_EFFECT,  /* "succeeds" and changes nothing (bind to nothing) */
+        SIM_FAULT_WRONG_DRIVER, /* another driver wins */
+        _SIM_FAULT_KIND_MAX,
+} SimFaultKind;
+SimFaultKind sim_fault_kind_from_string(const char *s);
+typedef struct SimFault {
+        PciAddress device;
+        StepType step;
+        SimFaultKind kind;
+        int error;      /* positive errno, ERROR */
+        usec_t delay;   /* DELAY */
+        unsigned times; /* 0: for ever */
+} SimFault;
+int host_sim_inject(Host *h, const SimFault *fault);
+void host_sim_clear_faults(Host *h);
+/* A VMM opens/closes the device behind the daemon's back. */
+int host_sim_hold(Host *h, PciAddress a, uint32_t pid, const char *comm);
+int host_sim_unhold(Host *h, PciAddress a);
+/* Foreign rebind; driver "" unbinds. Emits uevents. */
+int host_sim_rebind(Host *h, PciAddress a, const char *driver);
+int host_sim_remove(Host *h, PciAddress a); /* orderly removal: blocks (in the model) while held */
+int host_sim_surprise_remove(Host *h, PciAddress a);
+int host_sim_add(Host *h, const char *device_json, size_t n, Error *err); /* one element of "devices" */
+void host_sim_lose_events(Host *h, unsigned n); /* the next n events are lost, then OVERFLOW */
+/* Is a descriptor that Open gave out still open anywhere? */
+bool host_sim_is_held(Host *h, PciAddress a);
