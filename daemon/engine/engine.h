@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The only place that decides: a request or an event → verdict → plan → journal → host → model. Knows neither bus nor
+ * kernel. Everything here is called from the event loop and returns at once; answers come through EngineReply, which is
+ * never called from inside the request.
+ */
+
+#include "base/errors.h"
+#include "host/host.h"
+#include "model/model.h"
+
+typedef struct Engine Engine;
+typedef struct Store Store;
+
+/* Who asks. The gate has authorised the method; what depends on the object is said here. */
+typedef struct Caller {
+        uid_t uid;
+        const char *bus_name;  /* unique name; borrowed */
+        uint32_t pid;          /* 0 unknown */
+        bool may_manage_others; /* root, group pciassignd, or polkit said so */
+        bool may_force;
+} Caller;
+
+typedef struct EngineAnswer {
+        const Assignment *assignment; /* may be NULL */
+        const Job *job;               /* finished or, with no-wait, running */
+        const char *json, *token;
+        const HostFd *fds;            /* borrowed: the receiver duplicates or sends them before it returns; then closed */
+        size_t n_fds;
+        HostApi api;                  /* what Open used */
+} EngineAnswer;
+
+/* Exactly one of answer and error is given. */
+typedef void (*EngineReply)(const EngineAnswer *answer, const Error *error, void *userdata);
+
+/* ---- upward reports; each may be NULL ---- */
+
+typedef struct EngineObserver {
+        void (*device_added)(const Device *d, void *userdata);
+        void (*device_removed)(const Device *d, void *userdata); /* before it is unlinked */
+        void (*device_changed)(const Device *d, void *userdata); /* something shown changed */
+        void (*group_added)(const Group *g, void *userdata);
+        void (*group_removed)(const Group *g, void *userdata);
+        void (*group_changed)(const Group *g, void *userdata);
+        void (*assignment_added)(const Assignment *a, void *userdata);
+        void (*assignment_removed)(const Assignment *a, void *userdata);
+        void (*assignment_changed)(const Assignment *a, void *userdata);
+        /* A notice for the owner: signal `notice->kind` on the assignment. */
+        void (*assignment_notice)(const Assignment *a, const AssignmentNotice *notice, void *userdata);
+        void (*job_added)(const Job *j, void *userdata);
+        void (*job_changed)(const Job *j, void *userdata);
+        void (*job_removed)(const Job *j, void *userdata);
+        void (*drift)(const Device *d, const char *what, const char *found, const char *expected, void *userdata);
+        void (*settled)(void *userdata);
+        /* The set of clients whose disconnection matters changed: watch or do not watch. */
+        void (*watch_clients)(bool needed, void *userdata);
+        /* A pidfd to keep over restarts (descriptor store), or to drop. name: assignment id. */
+        void (*store_fd)(const char *name, int fd, void *userdata);
+        void (*drop_fd)(const char *name, void *userdata);
+} EngineObserver;
+
+typedef struct EngineOptions {
+        uint32_t step_timeout_msec;
+        unsigned max_jobs, max_jobs_per_uid, max_assignments, max_assignments_per_uid;
+        bool simulated;
+} EngineOptions;
+
+int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOptions *options, Engine **ret);
+Engine *engine_free(Engine *e);
+DEFINE_CLEANUP(Engine *, engine_free);
+void engine_observe(Engine *e, const EngineObserver *observer, void *userdata);
+
+/* Load state, scan, reconcile with the journal. Synchronous; afterwards the objects can be registered. */
+int engine_start(Engine *e);
+/* A descriptor that the service manager kept, by name. Takes it over. Before engine_start(). */
+int engine_restore_fd(Engine *e, const char *name, int fd);
+/* Starts the workers' reading of all devices; observer.settled follows. */
+int engine_settle(Engine *e);
+bool engine_is_settled(const Engine *e);
+const Inventory *engine_inventory(const Engine *e);
+Host *engine_host(const Engine *e);
+
+/* ---- requests: 0 (the reply will come), or negative errno with err filled and no reply ---- */
+
+typedef enum GroupConsent {
+        GROUP_ONLY_REQUESTED, /* refuse if the group has other members that need parking */
+        GROUP_TAKE_ALL,       /* park them */
+} GroupConsent;
+
+typedef struct AssignOptions {
+        Lifetime lifetime;      /* _LIFETIME_INVALID: the default, connection */
+        const char *request_id; /* NULL none */
+        char *const *labels;    /* "key=value" */
+        GroupConsent group;
+        bool force;
+        const char *force_reason;
+        uid_t uid; gid_t gid;   /* the VMM's; UID_UNSET */
+        bool by_node;           /* own the group node by uid */
+        int pidfd;              /* of the VMM, borrowed; -EBADF */
+        uint64_t memlock;       /* bytes; 0 leave */
+        uint64_t attach_within; /* µs; 0 none */
+        const char *token;      /* compare-and-swap; NULL */
+        const char *driver;     /* NULL: by aliases */
+        bool no_wait;
+} AssignOptions;
+#define ASSIGN_OPTIONS_INIT ((AssignOptions) { .lifetime = _LIFETIME_INVALID, .uid = UID_UNSET, .gid = GID_UNSET, .pidfd = -EBADF })
+
+/* answer: assignment and job. devices: names as inventory_resolve() takes them. */
+int engine_assign(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
+                  EngineReply reply, void *userdata, Error *err);
+/* answer: json (plan_to_json plus verdicts and blockers) and token. A refusal is not an error here: the json says it. */
+int engine_plan(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
+                EngineReply reply, void *userdata, Error *err);
+/* answer: json, why this owner may or may not have it, per member of the group. */
+int engine_explain(Engine *e, const Caller *c, const char *device, const char *owner, EngineReply reply,
+                   void *userdata, Error *err);
+int engine_release(Engine *e, const Caller *c, const char *assignment, bool no_wait, EngineReply reply, void *userdata,
+                   Error *err);
+
+typedef struct OpenOptions {
+        HostApi api;
+        bool device_fd;    /* device descriptors as well (group path) */
+        int container_fd, iommufd; /* the caller's own, borrowed; -EBADF */
+} OpenOptions;
+/* answer: fds. devices: NULL or empty for all that were asked for. */
+int engine_open(Engine *e, const Caller *c, const char *assignment, char *const *devices, const OpenOptions *o,
+                EngineReply reply, void *userdata, Error *err);
+int engine_attach(Engine *e, const Caller *c, const char *assignment, int pidfd, const char *uid, uint64_t memlock,
+                  EngineReply reply, void *userdata, Error *err);
+/* Fresh facts of one device by topics (NULL: all). answer: json { topic: {…, "read-at": µs} }. refresh: read again
+ * even if known. */
+int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const *topics, bool refresh,
+                     EngineReply reply, void *userdata, Error *err);
+int engine_snapshot(Engine *e, const Caller *c, bool redact, EngineReply reply, void *userdata, Error *err); /* fds[0] */
+int engine_doctor(Engine *e, const Caller *c, EngineReply reply, void *userdata, Error *err); /* json */
+int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err);
+int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n, bool no_wait, EngineReply reply,
+                      void *userdata, Error *err);
+int engine_rescan(Engine *e, const Caller *c, EngineReply reply, void *userdata, Error *err); /* re-reads; no kernel rescan */
+int engine_cancel_job(Engine *e, const Caller *c, uint64_t job, Error *err); /* synchronous */
+/* Notices of an assignment up to and including `number` are acknowledged; ERROR_INVALID for a stale or future one. */
+int engine_acknowledge(Engine *e, const Caller *c, const char *assignment, uint64_t number, Error *err);
+
+/* A client of the bus is gone: everything with lifetime connection of it is released. */
+void engine_client_gone(Engine *e, const char *bus_name);
+/* May this uid complete, open, attach, release it without manage-others? */
+bool engine_caller_owns(const Assignment *a, uid_t uid);
