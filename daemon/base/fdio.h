@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 
-/* Reads at most size-1 bytes of a small file, terminates, strips one trailing newline. Returns the length
+/* One read(2) of a small file, at most size-1 bytes; terminates, strips one trailing newline. Returns the length
  * (>= 0), -E2BIG when the file is larger, -errno otherwise. A NUL inside gives -EBADMSG. */
 ssize_t read_attr_at(int dir_fd, const char *path, char *buffer, size_t size);
 /* Whole file into a malloc'd buffer with a NUL behind it; -E2BIG above max. */

@@ -3,7 +3,8 @@
 
 /*
  * JSON, the only place that knows json-c. A Json is reference counted. Parsing is strict (UTF-8 checked, no
- * trailing garbage, no duplicate keys, // and block comments allowed on request), with limits on size and depth.
+ * trailing garbage, no duplicate keys, // and block comments allowed on request), with limits on size and depth
+ * (64 at most). A string with \u0000 and an integer beyond 64 bits are refused as syntax errors.
  * Builders swallow NULL and stay sane after allocation failures: json_to_text() of a broken tree returns NULL.
  */
 
@@ -52,15 +53,18 @@ int json_get_bool(const Json *j, const char *key, bool *ret);
 /* The value itself: NULL or -EINVAL where the type differs. */
 const char *json_string(const Json *j);
 int json_u64(const Json *j, uint64_t max, uint64_t *ret);
+int json_i64(const Json *j, int64_t *ret);
 int json_bool(const Json *j, bool *ret);
 
 /* Builders. json_set/json_append take the reference of value. The typed ones return 0 or -ENOMEM. */
 Json *json_new_object(void);
 Json *json_new_array(void);
-Json *json_new_string(const char *s); /* NULL gives JSON null */
+/* NULL gives JSON null; what is not UTF-8 is escaped as string_escape() does. */
+Json *json_new_string(const char *s);
 Json *json_new_u64(uint64_t v);
 Json *json_new_i64(int64_t v);
 Json *json_new_bool(bool v);
+Json *json_new_real(double v); /* NULL for what is not finite */
 Json *json_new_null(void);
 int json_set(Json *object, const char *key, Json *value);
 int json_set_string(Json *object, const char *key, const char *value);

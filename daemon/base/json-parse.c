@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The JSON reader (RFC 8259), strict where json-c's own is lenient: no duplicate keys, no trailing commas,
+ * no NUL inside a string (C strings would be cut there), no integer beyond 64 bits, UTF-8 checked, comments
+ * only on request. It keeps its containers on a stack of its own of at most DEPTH_MAX, so that no text can
+ * exhaust ours, and stops at the first error with its place. Every byte is looked at a bounded number of times.
+ */
+
+#include <assert.h>
+#include <locale.h>
+#include <math.h>
+
+#include "base/jsonx.h"
+#include "base/strutil.h"
+
+#define DEPTH_MAX 64U
+#define REAL_MAX_BYTES 128U
+
+typedef struct Parser {
+        const char *start, *p, *end;
+        JsonLimits limits;
+        Json *stack[DEPTH_MAX]; /* open containers, outermost first; inner ones are owned by outer ones */
+        unsigned depth;
+        Json *root; /* owned once a value was seen */
+        char *key;  /* of the member whose value comes next; owned */
+} Parser;
+
+static int skip_comment(Parser *p) {
+        const char *s = p->p + 2;
+
+        if (p->end - p->p < 2 || (p->p[1] != '/' && p->p[1] != '*'))
+                return -EBADMSG;
+        if (p->p[1] == '/') {
+                while (s < p->end && *s != '\n')
+                        s++;
+                p->p = s;
+                return 0;
+        }
+        for (; p->end - s >= 2; s++)
+                if (s[0] == '*' && s[1] == '/') {
+                        p->p = s + 2;
+                        return 0;
+                }
+        return -EBADMSG;
+}
+
+static int skip_blanks(Parser *p) {
+        while (p->p < p->end) {
+                if (*p->p == ' ' || *p->p == '\t' || *p->p == '\n' || *p->p == '\r')
+                        p->p++;
+                else if (*p->p == '/' && p->limits.comments) {
+                        int r = skip_comment(p);
+                        if (r < 0)
+                                return r;
+                } else
+                        break;
+        }
+        return 0;
+}
+
+static bool next_is(const Parser *p, char c) {
+        return p->p < p->end && *p->p == c;
+}
+
+static int parse_hex4(Parser *p, uint32_t *ret) {
+        uint64_t v;
+
+        /* parse_u64_n() would take a "0x". */
+        if (p->end - p->p < 4 || p->p[1] == 'x' || p->p[1] == 'X' ||
+            parse_u64_n(p->p, 4, 16, UINT16_MAX, &v) < 0)
+                return -EBADMSG;
+        p->p += 4;
+        *ret = (uint32_t) v;
+        return 0;
+}
+
+/* The \uXXXX at p (behind the u), with its second half if it is a surrogate, as UTF-8. */
+static int parse_unicode(Parser *p, StrBuf *b) {
+        uint32_t c, low;
+        char out[4];
+        size_t n;
+
+        if (parse_hex4(p, &c) < 0 || c == 0 || (c >= 0xdc00 && c <= 0xdfff))
+                return -EBADMSG;
+        if (c >= 0xd800 && c <= 0xdbff) {
+                if (p->end - p->p < 2 || p->p[0] != '\\' || p->p[1] != 'u')
+                        return -EBADMSG;
+                p->p += 2;
+                if (parse_hex4(p, &low) < 0 || low < 0xdc00 || low > 0xdfff)
+                        return -EBADMSG;
+                c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+        }
+        n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+        if (n == 1)
+                out[0] = (char) c;
+        else {
+                static const uint8_t lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+                for (size_t i = n - 1; i > 0; i--, c >>= 6)
+                        out[i] = (char) (0x80 | (c & 0x3f));
+                out[0] = (char) (lead[n] | c);
+        }
+        strbuf_add_n(b, out, n);
+        return 0;
+}
+
+static int parse_escape(Parser *p, StrBuf *b) {
+        static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+        const char *found;
+
+        p->p++;
+        if (p->p >= p->end || !*p->p)
+                return -EBADMSG;
+        if (*p->p == 'u') {
+                p->p++;
+                return parse_unicode(p, b);
+        }
+        found = strchr(from, *p->p);
+        if (!found)
+                return -EBADMSG;
+        strbuf_add_n(b, &to[found - from], 1);
+        p->p++;
+        return 0;
+}
+
+static int parse_string(Parser *p, char **ret) {
+        _cleanup_strbuf_ StrBuf b = {};
+        char *s;
+
+        if (!next_is(p, '"'))
+                return -EBADMSG;
+        p->p++;
+        for (;;) {
+                const char *run = p->p;
+
+                while (p->p < p->end && *p->p != '"' && *p->p != '\\' && (uint8_t) *p->p >= 0x20)
+                        p->p++;
+                if (!utf8_is_valid(run, (size_t) (p->p - run)))
+                        return -EBADMSG;
+                strbuf_add_n(&b, run, (size_t) (p->p - run));
+                if (next_is(p, '"'))
+                        break;
+                if (!next_is(p, '\\'))
+                        return -EBADMSG;
+                int r = parse_escape(p, &b);
+                if (r < 0)
+                        return r;
+        }
+        p->p++;
+        s = strbuf_steal(&b);
+        if (!s)
+                return -ENOMEM;
+        *ret = s;
+        return 0;
+}
+
+static void skip_digits(Parser *p) {
+        while (p->p < p->end && *p->p >= '0' && *p->p <= '9')
+                p->p++;
+}
+
+/* Moves over one or more digits. */
+static int take_digits(Parser *p) {
+        const char *start = p->p;
+
+        skip_digits(p);
+        return p->p > start ? 0 : -EBADMSG;
+}
+
+static int parse_integer(const char *s, size_t n, Json **ret) {
+        bool negative = s[0] == '-';
+        uint64_t v;
+
+        if (parse_u64_n(s + negative, n - negative, 10, UINT64_MAX, &v) < 0)
+                return -EBADMSG;
+        if (negative && v > (uint64_t) INT64_MAX + 1)
+                return -EBADMSG;
+        *ret = negative ? json_new_i64((int64_t) (0 - v)) : json_new_u64(v);
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* In the C locale, whatever the program's is. */
+static int parse_real(const char *s, size_t n, Json **ret) {
+        char text[REAL_MAX_BYTES];
+        locale_t locale;
+        double v;
+
+        if (n >= sizeof(text))
+                return -EBADMSG;
+        memcpy(text, s, n);
+        text[n] = 0;
+        locale = newlocale(LC_NUMERIC_MASK, "C", (locale_t) 0);
+        if (!locale)
+                return -ENOMEM;
+        v = strtod_l(text, NULL, locale);
+        freelocale(locale);
+        if (!isfinite(v))
+                return -EBADMSG;
+        *ret = json_new_real(v);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int parse_number(Parser *p, Json **ret) {
+        const char *start = p->p;
+        bool real = false;
+
+        if (next_is(p, '-'))
+                p->p++;
+        if (next_is(p, '0'))
+                p->p++;
+        else if (take_digits(p) < 0)
+                return -EBADMSG;
+        if (next_is(p, '.')) {
+                real = true;
+                p->p++;
+                if (take_digits(p) < 0)
+                        return -EBADMSG;
+        }
+        if (next_is(p, 'e') || next_is(p, 'E')) {
+                real = true;
+                p->p++;
+                if (next_is(p, '+') || next_is(p, '-'))
+                        p->p++;
+                if (take_digits(p) < 0)
+                        return -EBADMSG;
+        }
+        return real ? parse_real(start, (size_t) (p->p - start), ret)
+                    : parse_integer(start, (size_t) (p->p - start), ret);
+}
+
+static bool take_word(Parser *p, const char *word) {
+        size_t n = strlen(word);
+
+        if ((size_t) (p->end - p->p) < n || memcmp(p->p, word, n) != 0)
+                return false;
+        p->p += n;
+        return true;
+}
+
+static int parse_scalar(Parser *p, Json **ret) {
+        _cleanup_free_ char *s = NULL;
+        int r;
+
+        if (next_is(p, '"')) {
+                r = parse_string(p, &s);
+                if (r < 0)
+                        return r;
+                *ret = json_new_string(s);
+        } else if (next_is(p, '-') || (p->p < p->end && *p->p >= '0' && *p->p <= '9'))
+                return parse_number(p, ret);
+        else if (take_word(p, "true"))
+                *ret = json_new_bool(true);
+        else if (take_word(p, "false"))
+                *ret = json_new_bool(false);
+        else if (take_word(p, "null"))
+                *ret = json_new_null();
+        else
+                return -EBADMSG;
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* Puts a finished or just opened value into the container at hand, which owns it from here on. */
+static int attach(Parser *p, Json *value) {
+        Json *container;
+        int r;
+
+        if (p->depth == 0) {
+                p->root = value;
+                return 0;
+        }
+        container = p->stack[p->depth - 1];
+        if (json_type(container) == JSON_ARRAY)
+                return json_append(container, value);
+        r = json_set(container, p->key, value);
+        free(TAKE_PTR(p->key));
+        return r;
+}
+
+/* A member's key and its colon. */
+static int parse_key(Parser *p) {
+        const char *start = p->p;
+        int r = parse_string(p, &p->key);
+
+        if (r < 0)
+                return r;
+        if (json_get(p->stack[p->depth - 1], p->key)) {
+                p->p = start;
+                return -EBADMSG;
+        }
+        r = skip_blanks(p);
+        if (r < 0)
+                return r;
+        if (!next_is(p, ':'))
+                return -EBADMSG;
+        p->p++;
+        return skip_blanks(p);
+}
+
+/* Opens a container. *ret_empty: it was closed at once. */
+static int open_container(Parser *p, bool *ret_empty) {
+        bool array = *p->p == '[';
+        Json *value;
+        int r;
+
+        if (p->depth >= MIN(p->limits.max_depth, DEPTH_MAX))
+                return -E2BIG;
+        value = array ? json_new_array() : json_new_object();
+        if (!value)
+                return -ENOMEM;
+        r = attach(p, value);
+        if (r < 0)
+                return r;
+        p->p++;
+        r = skip_blanks(p);
+        if (r < 0)
+                return r;
+        *ret_empty = next_is(p, array ? ']' : '}');
+        if (*ret_empty) {
+                p->p++;
+                return 0;
+        }
+        p->stack[p->depth++] = value;
+        return array ? 0 : parse_key(p);
+}
+
+/* Behind a value: a comma and what the next value needs, or closing brackets. Returns 1 when all are closed. */
+static int after_value(Parser *p) {
+        while (p->depth > 0) {
+                bool array = json_type(p->stack[p->depth - 1]) == JSON_ARRAY;
+                int r = skip_blanks(p);
+
+                if (r < 0)
+                        return r;
+                if (next_is(p, ',')) {
+                        p->p++;
+                        r = skip_blanks(p);
+                        if (r < 0)
+                                return r;
+                        return array ? 0 : parse_key(p);
+                }
+                if (!next_is(p, array ? ']' : '}'))
+                        return -EBADMSG;
+                p->p++;
+                p->depth--;
+        }
+        return 1;
+}
+
+static int parse_document(Parser *p) {
+        int r = skip_blanks(p);
+
+        while (r == 0) {
+                bool complete = true;
+
+                if (next_is(p, '[') || next_is(p, '{'))
+                        r = open_container(p, &complete);
+                else {
+                        Json *value;
+                        r = parse_scalar(p, &value);
+                        if (r >= 0)
+                                r = attach(p, value);
+                }
+                if (r >= 0 && complete)
+                        r = after_value(p);
+        }
+        if (r < 0)
+                return r;
+        r = skip_blanks(p);
+        if (r < 0)
+                return r;
+        return p->p == p->end ? 0 : -EBADMSG;
+}
+
+static void tell_place(const Parser *p, unsigned *ret_line, unsigned *ret_column) {
+        unsigned line = 1, column = 1;
+
+        for (const char *s = p->start; s < p->p; s++)
+                if (*s == '\n') {
+                        line++;
+                        column = 1;
+                } else if (((uint8_t) *s & 0xc0) != 0x80)
+                        column++;
+        if (ret_line)
+                *ret_line = line;
+        if (ret_column)
+                *ret_column = column;
+}
+
+int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsigned *ret_line, unsigned *ret_column) {
+        Parser p = { .start = text, .p = text, .limits = limits };
+        int r;
+
+        assert(text || n == 0);
+        assert(ret);
+        if (n > limits.max_size) {
+                tell_place(&p, ret_line, ret_column);
+                return -E2BIG;
+        }
+        if (!text)
+                p.start = p.p = "";
+        p.end = p.p + n;
+        r = parse_document(&p);
+        free(p.key);
+        if (r < 0) {
+                (void) json_free(p.root);
+                tell_place(&p, ret_line, ret_column);
+                return r;
+        }
+        *ret = p.root;
+        return 0;
+}
