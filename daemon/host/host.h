@@ -218,6 +218,7 @@ typedef struct HostOps {
 struct Host { /* first member of each implementation's own structure */
         const HostOps *ops;
 };
+/* A HostScan, HostJob and HostTimer of each implementation begins with a `Host *` that points to its Host. */
 
 /* Thin wrappers; contracts here. */
 

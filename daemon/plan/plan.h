@@ -84,6 +84,9 @@ PlanDevice *plan_add_device(Plan *p, PciAddress a);
 Step *plan_add_step(Plan *p, StepType t, uint32_t group);                 /* a step on a group */
 Step *plan_add_device_step(Plan *p, StepType t, const PlanDevice *d);     /* a step on a device */
 int step_set(Step *s, const char *value, const char *undo, const char *expect); /* copies; 0 or -ENOMEM */
+/* What undoing writes: `undo`, or what follows from the type (unbind: the driver to bind again; probe: the driver to
+ * unbind from, "" whatever is bound; set-node-owner: "0:0"). NULL: nothing is undone. Borrowed. */
+const char *step_undo_value(const Step *s);
 const PlanDevice *plan_find_device(const Plan *p, PciAddress a);
 /* Distinct groups, sorted; malloc'd. */
 int plan_groups(const Plan *p, uint32_t **ret, size_t *ret_n);
