@@ -243,3 +243,32 @@ int inventory_put_device(Inventory *i, PciFacts *facts, PciUse *use, usec_t now,
 void inventory_remove_device(Inventory *i, Device *d);
 /* Puts the device in the group its facts name. */
 int inventory_relink(Inventory *i, Device *d);
+/* Unlinks a group that has no member left, and frees it. Groups are never dropped behind the engine's back: put and
+ * relink leave an emptied one where it is. */
+void inventory_drop_group(Inventory *i, Group *g);
+
+/* ---- assignments and jobs: made and changed by the engine alone ---- */
+
+/* Preparing, no devices, descriptor and uids unset, next_notice 1; id left empty. */
+int assignment_new(Assignment **ret);
+Assignment *assignment_free(Assignment *a); /* closes the pidfd */
+DEFINE_CLEANUP(Assignment *, assignment_free);
+/* The one writer of Assignment.state. Asserts that the state is one. */
+void assignment_set_state(Assignment *a, AssignmentState s);
+/* Keeps a notice in the ring (the oldest falls out); strings are copied, device and details may be NULL. ret is
+ * borrowed, valid until the next one. 0, -ENOMEM. */
+int assignment_add_notice(Assignment *a, usec_t at, const char *kind, const char *device, const char *details,
+                          const AssignmentNotice **ret);
+/* Takes over; -EEXIST. */
+int inventory_add_assignment(Inventory *i, Assignment *a);
+/* The engine has taken it off its devices and groups; frees it. */
+void inventory_remove_assignment(Inventory *i, Assignment *a);
+
+/* Queued, no plan, current SIZE_MAX; the inventory gives the id. */
+int job_new(PlanKind kind, uid_t creator_uid, Job **ret);
+Job *job_free(Job *j);
+DEFINE_CLEANUP(Job *, job_free);
+/* Copies the plan; all steps are pending then. */
+int job_set_plan(Job *j, const Plan *plan);
+int inventory_add_job(Inventory *i, Job *j); /* takes over */
+void inventory_remove_job(Inventory *i, Job *j); /* frees it */
