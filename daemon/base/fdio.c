@@ -327,29 +327,27 @@ static void closedirp(DIR **d) {
                 (void) closedir(*d);
 }
 
+/* The vector is terminated at every return, for whoever frees it. */
 static int collect_names(DIR *d, size_t max, char ***names) {
         size_t n = 0, allocated = 0;
 
+        if (ARRAY_RESERVE_ONE(*names, n, allocated) < 0)
+                return -ENOMEM;
+        (*names)[0] = NULL;
         for (;;) {
                 struct dirent *de;
 
                 errno = 0;
                 de = readdir(d);
-                if (!de && errno != 0)
-                        return -errno;
-                if (de && (streq(de->d_name, ".") || streq(de->d_name, "..")))
-                        continue;
-                if (de && n >= max)
-                        return -E2BIG;
-                if (ARRAY_RESERVE_ONE(*names, n, allocated) < 0) {
-                        /* Keep the vector terminated for whoever frees it. */
-                        if (*names)
-                                free(TAKE_PTR((*names)[--n]));
-                        return -ENOMEM;
-                }
-                (*names)[n] = NULL;
                 if (!de)
-                        return 0;
+                        return -errno;
+                if (streq(de->d_name, ".") || streq(de->d_name, ".."))
+                        continue;
+                if (n >= max)
+                        return -E2BIG;
+                if (ARRAY_RESERVE_ONE(*names, n + 1, allocated) < 0)
+                        return -ENOMEM;
+                (*names)[n + 1] = NULL;
                 (*names)[n] = strdup(de->d_name);
                 if (!(*names)[n])
                         return -ENOMEM;
