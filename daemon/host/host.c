@@ -108,6 +108,10 @@ void host_cancel(HostJob *job) {
         owner_of(job)->ops->cancel(job);
 }
 
+void host_detach(HostJob *job) {
+        owner_of(job)->ops->detach(job);
+}
+
 bool host_group_locked(Host *h, uint32_t group) {
         assert(h);
         return h->ops->group_locked(h, group);

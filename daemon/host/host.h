@@ -208,6 +208,7 @@ typedef struct HostOps {
         int (*choose_driver)(Host *h, const PciFacts *f, char *buffer, size_t size);
         int (*submit)(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);
         void (*cancel)(HostJob *job);
+        void (*detach)(HostJob *job);
         bool (*group_locked)(Host *h, uint32_t group);
         usec_t (*now)(Host *h);
         int (*timer_new)(Host *h, void (*fire)(void *userdata), void *userdata, HostTimer **ret);
@@ -225,7 +226,8 @@ struct Host { /* first member of each implementation's own structure */
 Host *host_free(Host *h);
 DEFINE_CLEANUP(Host *, host_free);
 
-/* Subscribes to events first, so that nothing between start and the first scan is missed. */
+/* Subscribes to events first, so that nothing between start and the first scan is missed. May be called again by the
+ * next user of the same host: the new handler replaces the old one. */
 int host_start(Host *h, HostEventHandler handler, void *userdata);
 
 /* A scan of all functions, resumable: scan_next gives one (1), the end (0) or -errno; a function that vanished
@@ -250,6 +252,9 @@ int host_choose_driver(Host *h, const PciFacts *f, char *buffer, size_t size);
 int host_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);
 /* Asks a job to stop before its next step and undo; `finished` still comes. */
 void host_cancel(HostJob *job);
+/* The caller goes away: no callback comes any more, and the job's memory is the host's alone. The worker treats it as
+ * the death of the daemon: it ends the step at hand, begins no other and undoes nothing; the journal says the rest. */
+void host_detach(HostJob *job);
 /* True while a worker (maybe of an earlier daemon) holds the lock of that group. */
 bool host_group_locked(Host *h, uint32_t group);
 
