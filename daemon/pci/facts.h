@@ -90,7 +90,8 @@ int pci_facts_set_path(PciFacts *f, const char *path);
  * independent of bus numbers. malloc'd. NULL on OOM. */
 char *pci_facts_port_path(const PciFacts *f);
 
-bool pci_facts_is_bridge(const PciFacts *f); /* base class 06h, or a port that the kernel treats as one */
+/* Base class 06h but 0680h ("other bridge"), which both chipset functions and NVSwitches have. */
+bool pci_facts_is_bridge(const PciFacts *f);
 typedef enum PciKind {
         PCI_KIND_OTHER,
         PCI_KIND_HOST_BRIDGE,
@@ -139,7 +140,9 @@ typedef struct PciCapability {
 typedef struct PciConfigFacts {
         PciLiveness liveness;
         uint16_t size;          /* bytes of config space the kernel gives */
-        bool truncated;         /* a capability list looped, left the range or was too long */
+        bool truncated;         /* a capability list looped, left the range or was too long, or a capability's
+                                 * registers read all-ones: what was not found may yet be there */
+        bool incomplete;        /* registers that are decoded were never read (short or unprivileged image) */
         uint8_t header_type;    /* 0 or 1, multi-function bit cut */
         bool multi_function;
         uint16_t command, status;
@@ -212,7 +215,7 @@ const char *pci_live_override(const PciLive *l);
 /* ---- use ---- */
 
 typedef struct PciChild { /* a kernel device below the function */
-        char subsystem[16]; /* block net drm accel nvme cxl misc … */
+        char subsystem[24]; /* block net drm accel nvme cxl misc … */
         char name[64];
 } PciChild;
 
@@ -255,7 +258,8 @@ int pci_use_add_child(PciUse *u, const char *subsystem, const char *name);
 int pci_use_add_holder(PciUse *u, const PciHolder *h);
 int pci_use_add_critical(PciUse *u, PciCriticalCode code, const char *proof);
 
-/* Reasons that follow from class and boot_vga alone (no I/O): bridges, ISA, SMBus, system, boot VGA. */
+/* Reasons that follow from facts alone (no I/O): bridges, ISA, SMBus, system peripherals, boot VGA. Functions of
+ * classes 0680h and 0880h that can be reset (NVSwitch, DSA) are devices like others and get none. */
 int pci_use_add_builtin_criticals(PciUse *u, const PciFacts *f);
 
 /* ---- topics of design §6 as JSON ---- */
@@ -288,6 +292,9 @@ typedef struct PciView {
         const struct IommuGroupFacts *group; /* pci/iommu.h */
         const struct IommuFacts *iommu;
         const struct PciSlotFacts *slot;     /* pci/slot.h */
+        const PciFacts *physfn;              /* of a VF: its physical function */
+        const PciConfigFacts *physfn_config; /* PASID and PRI of a VF stand there */
+        const char *variant;                 /* VFIO driver that would be used; NULL: not looked up */
 } PciView;
 /* A new object; every value that is not known is the string "not read yet", "n/a" or "unreadable" (value true/false/
  * numbers where known). NULL on OOM. Stable keys, documented in the client's manual. */

@@ -54,7 +54,8 @@ typedef struct IommuFacts {
         char name[PCI_IOMMU_NAME_MAX];
         IommuKind kind;
         uint8_t registers_state; /* FactState */
-        uint64_t cap, ecap;      /* VT-d; AMD: cap and features */
+        bool has_cap;
+        uint64_t cap, ecap;      /* VT-d; AMD: cap and features. registers_state is that of the second */
 } IommuFacts;
 void iommu_facts_init(IommuFacts *i, const char *name);
 int iommu_facts_set_register(IommuFacts *i, const char *attribute, const char *text, int error); /* "cap" "ecap" "features" */
