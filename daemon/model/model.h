@@ -48,6 +48,7 @@ typedef enum DeviceHealth {
         _HEALTH_INVALID = -EINVAL,
 } DeviceHealth;
 const char *device_health_to_string(DeviceHealth h);
+DeviceHealth device_health_from_string(const char *s);
 
 struct Device {
         PciFacts facts;
@@ -67,6 +68,7 @@ struct Device {
         char **blockers;        /* strv of codes, "" list: assignable; kept by the engine */
         uint64_t generation;    /* grows with each change of anything shown */
 };
+/* Derived: gone, stuck, quarantined and assigned by what is recorded here, the rest by the bound driver. */
 DeviceState device_get_state(const Device *d);
 void device_view(const Device *d, PciView *ret); /* group and slot filled by the inventory */
 
@@ -107,13 +109,16 @@ typedef enum AssignmentEvent {
         ASSIGNMENT_EVENT_UNHELD,         /* restored to the host: cleaning is next */
         ASSIGNMENT_EVENT_CLEANED,
         ASSIGNMENT_EVENT_RESTORE_FAILED,
-        ASSIGNMENT_EVENT_REST,           /* a persistent one whose VMM ended */
+        ASSIGNMENT_EVENT_REST,           /* cleaned, and it stays: a persistent one whose VMM ended */
         ASSIGNMENT_EVENT_ATTACH,         /* a new VMM for a reserved one */
         ASSIGNMENT_EVENT_DEVICE_LOST,
         _ASSIGNMENT_EVENT_MAX,
+        _ASSIGNMENT_EVENT_INVALID = -EINVAL,
 } AssignmentEvent;
 const char *assignment_event_to_string(AssignmentEvent e);
-/* The table: next state, or _ASSIGNMENT_STATE_INVALID for an impossible event. */
+AssignmentEvent assignment_event_from_string(const char *s);
+/* The table, dbus/assignment-states.dot is its picture: next state, or _ASSIGNMENT_STATE_INVALID for an impossible
+ * event. Released and failed ones end there; a failed one may be released again. */
 AssignmentState assignment_next(AssignmentState s, AssignmentEvent e);
 
 typedef enum Lifetime {
@@ -167,11 +172,16 @@ struct Assignment {
         Job *job;                /* running now */
         bool release_wanted;     /* came while a job was running */
         AssignmentNotice notices[EVENTS_MAX]; /* ring by number */
-        uint64_t next_notice;
+        uint64_t next_notice;    /* numbers start at 1 */
         char **differs;          /* after release: what the kernel would not take back */
 };
 #define UID_UNSET ((uid_t) -1)
 #define GID_UNSET ((gid_t) -1)
+/* NULL when that number was never given or is no longer kept. */
+const AssignmentNotice *assignment_get_notice(const Assignment *a, uint64_t number);
+size_t assignment_count_pending(const Assignment *a);
+/* Up to and including number. -ENOENT if it was never given. */
+int assignment_acknowledge(Assignment *a, uint64_t number);
 /* For showing: addresses asked for, without parked group mates. strv. */
 int assignment_devices(const Assignment *a, bool with_parked, char ***ret);
 
@@ -189,9 +199,19 @@ typedef enum JobState {
         _JOB_STATE_INVALID = -EINVAL,
 } JobState;
 const char *job_state_to_string(JobState s);
+JobState job_state_from_string(const char *s);
 
-typedef enum StepState { STEP_PENDING, STEP_RUNNING, STEP_DONE, STEP_FAILED, STEP_UNDONE, _STEP_STATE_MAX } StepState;
+typedef enum StepState {
+        STEP_PENDING,
+        STEP_RUNNING,
+        STEP_DONE,
+        STEP_FAILED,
+        STEP_UNDONE,
+        _STEP_STATE_MAX,
+        _STEP_STATE_INVALID = -EINVAL,
+} StepState;
 const char *step_state_to_string(StepState s);
+StepState step_state_from_string(const char *s);
 
 struct Job {
         uint64_t id;
@@ -238,10 +258,12 @@ const PciSlotFacts *inventory_slot(const Inventory *i, PciAddress a);
 const IommuFacts *inventory_iommu(const Inventory *i, const char *name);
 void inventory_view(const Inventory *i, const Device *d, PciView *ret);
 
-/* Takes over facts and use (moved). Adds or updates; links to its group (made if missing). 0, -ENOMEM. */
+/* Takes over facts and use (moved, the caller's are left empty; use NULL keeps the known one). Adds or updates; links
+ * to its group (made if missing). Another identity at the same address forgets what was read of the old one. 0, -ENOMEM. */
 int inventory_put_device(Inventory *i, PciFacts *facts, PciUse *use, usec_t now, Device **ret);
+/* Unlinks and frees; its group stays, maybe empty. */
 void inventory_remove_device(Inventory *i, Device *d);
-/* Puts the device in the group its facts name. */
+/* Puts the device in the group its facts name (made if missing). The old group stays, maybe empty. 0, -ENOMEM. */
 int inventory_relink(Inventory *i, Device *d);
 /* Unlinks a group that has no member left, and frees it. Groups are never dropped behind the engine's back: put and
  * relink leave an emptied one where it is. */
