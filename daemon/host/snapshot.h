@@ -20,10 +20,12 @@
  *   "iommus": [ { "name": "dmar0", "registers": { "cap": "…", "ecap": "…" } } ],
  *   "slots": [ { "name": "3", "address": "0000:41:00", "attributes": { "power": "1" } } ],
  *   "vfio-aliases": [ { "pattern": "vfio_pci:v*d*…", "module": "vfio-pci" } ],
- *   "drivers": { "nvidia": { "unbind-msec": 900 } } }
+ *   "drivers": { "nvidia": { "unbind-msec": 900, "match": [ "10de:*:03*" ] } } }
  *
  * An attribute that is not there is absent; one that could not be read is an object with "error". Unknown keys are
- * errors, so that a newer file is refused instead of misread.
+ * errors, so that a newer file is refused instead of misread. "drivers" says how the simulated host's drivers behave:
+ * how long they take, and, as "VENDOR:DEVICE:CLASS" globs (hex digits), which functions they would take by themselves;
+ * a function that was recorded on its own driver goes back to that one without it.
  */
 
 #include "base/errors.h"
@@ -66,6 +68,7 @@ typedef struct SnapshotAlias {
 typedef struct SnapshotDriver { /* how the simulated host's driver behaves */
         char *name;
         uint32_t bind_msec, unbind_msec;
+        char **match; /* strv of globs over "vvvv:dddd:cccccc" */
 } SnapshotDriver;
 
 typedef struct Snapshot {
