@@ -13,7 +13,8 @@
 
 typedef struct Store Store;
 
-/* Locks runtime_dir/lock-daemon: -EBUSY when another daemon runs. */
+/* Locks runtime_dir/lock-daemon: -EBUSY when another daemon runs. -EPERM, -ELOOP, -EISDIR: directory, lock or journal is
+ * not a plain thing of ours that nobody else can write. -EPROTONOSUPPORT: a newer daemon wrote the journal. */
 int store_open(const char *runtime_dir, const char *state_dir, Store **ret);
 Store *store_close(Store *s);
 DEFINE_CLEANUP(Store *, store_close);
@@ -38,3 +39,5 @@ int store_begin(Store *s, const Plan *plan, const Assignment *assignment); /* as
 int store_end(Store *s, const char *plan_id, int outcome, const Assignment *assignment);
 int store_assignment(Store *s, const Assignment *assignment); /* changed: attach, state, labels */
 int store_forget(Store *s, const char *assignment_id);
+/* Quarantines a device (its address) with "IDENTITY reason"; text NULL ends it. */
+int store_quarantine(Store *s, const char *device, const char *text);
