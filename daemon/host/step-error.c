@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Errno of a step → error code and a sentence. Each row says why the kernel gives that errno for that kind of step
+ * (drivers/base/bus.c, drivers/pci/iov.c, drivers/vfio/group.c, drivers/iommu/iommu.c) and what to do about it. Rows
+ * stand from special to general; the first that fits is taken. Nothing is looked up here: findings come with the
+ * failure.
+ */
+
+#include "host/step-error.h"
+
+#include <assert.h>
+
+#include "base/strutil.h"
+
+#define ANY_STEP _STEP_TYPE_INVALID
+
+static const struct {
+        StepType step;
+        int error;
+        ErrorCode code;
+        const char *reason, *remedy;
+} rows[] = {
+        { STEP_PROVE_UNHELD, EBUSY, ERROR_BUSY, "it is still in use", "end the use, or try again later" },
+        { STEP_PROVE_UNHELD, ENOTBLK, ERROR_HOST_CRITICAL, "the host itself uses it",
+          "unmount, unroute or disconnect it first" },
+        { STEP_UNBIND, ENODEV, ERROR_PLAN_STALE, "it is not on that driver any more", "ask for a new plan" },
+        { STEP_PROBE, EBUSY, ERROR_BUSY, "its IOMMU group is owned by somebody through VFIO, or it has a driver already",
+          "release the other functions of the group" },
+        { STEP_PROBE, EINVAL, ERROR_FAILED, "the driver refused it, or its IOMMU group is owned through VFIO",
+          "the kernel log says why" },
+        { STEP_PROBE, STEP_ERROR_READ_BACK, ERROR_FAILED, "the kernel took the write but the driver did not bind",
+          "is its module loaded? the kernel log says why it declined" },
+        { STEP_TRIAL_ATTACH, EPERM, ERROR_NOT_VIABLE,
+          "another function of the group is on a host driver, or the platform has no interrupt remapping",
+          "assign the whole group, or enable interrupt remapping in firmware" },
+        { STEP_TRIAL_ATTACH, EINVAL, ERROR_NOT_VIABLE, "firmware demands a direct mapping (RMRR) for the group",
+          "such a device cannot be assigned" },
+        { STEP_TRIAL_ATTACH, EBUSY, ERROR_BUSY, "somebody has the group's node open", "end the process that holds it" },
+        { STEP_TRIAL_ATTACH, ENOENT, ERROR_NOT_SUPPORTED, "the group has no VFIO node",
+          "load vfio-pci and see whether the kernel has CONFIG_VFIO_GROUP" },
+        { STEP_RESET, ENOTTY, ERROR_NOT_SUPPORTED, "the device has no such reset", "see its reset methods" },
+        { STEP_RESET, EINVAL, ERROR_NOT_SUPPORTED, "the device has no such reset", "see its reset methods" },
+        { STEP_RESET, EBUSY, ERROR_BUSY, "somebody holds it", "it is reset after its holder let go" },
+        { STEP_AWAIT_READY, ETIMEDOUT, ERROR_FAILED, "it did not answer in time", "reset it, or power its slot off and on" },
+        { STEP_SET_NUMVFS, ENOENT, ERROR_NOT_SUPPORTED, "its driver makes no virtual functions",
+          "bind the driver of the physical function first" },
+        { STEP_SET_NUMVFS, ERANGE, ERROR_INVALID, "that is more than it has", "see its sriov_totalvfs" },
+        { STEP_SET_NUMVFS, EBUSY, ERROR_BUSY, "it has another number of virtual functions, or one of them is in use",
+          "set the number to 0 first" },
+        { STEP_SET_NUMVFS, ENOMEM, ERROR_FAILED, "firmware left no room for the BARs or bus numbers of so many",
+          "ask for fewer, or boot with pci=realloc" },
+        { STEP_SET_NUMVFS, STEP_ERROR_READ_BACK, ERROR_FAILED, "the kernel took the write and made another number",
+          "the kernel log says why" },
+        { STEP_VERIFY, STEP_ERROR_READ_BACK, ERROR_FAILED, "it is not as planned", "look at it again and ask for a new plan" },
+        { ANY_STEP, ENODEV, ERROR_GONE, "it is gone", "see whether it was pulled out or removed" },
+        { ANY_STEP, ESTALE, ERROR_PLAN_STALE, "it is not the device that the plan was made for", "ask for a new plan" },
+        { ANY_STEP, ETIMEDOUT, ERROR_STUCK, "the kernel has not come back from it",
+          "find who holds the device; nothing else is tried until the kernel returns" },
+        { ANY_STEP, ECANCELED, ERROR_FAILED, "the job was cancelled", "ask again" },
+        { ANY_STEP, EPERM, ERROR_NOT_SUPPORTED, "the kernel forbids it (lockdown, or a missing capability)",
+          "see `pciassignctl doctor`" },
+        { ANY_STEP, EACCES, ERROR_NOT_SUPPORTED, "the kernel forbids it (lockdown, or a missing capability)",
+          "see `pciassignctl doctor`" },
+        { ANY_STEP, EBUSY, ERROR_BUSY, "the kernel says it is busy", "try again when its user is done" },
+        { ANY_STEP, STEP_ERROR_READ_BACK, ERROR_FAILED, "the kernel took the write but nothing changed",
+          "the kernel log may say why" },
+};
+
+static size_t find_row(StepType step, int error) {
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+                if ((rows[i].step == step || rows[i].step == ANY_STEP) && rows[i].error == error)
+                        return i;
+        return SIZE_MAX;
+}
+
+static void add_finding(StrBuf *b, const StepFailure *f) {
+        if (f->n_holders > 0) {
+                const PciHolder *h = f->holders;
+
+                strbuf_addf(b, " (held by %s, pid %u%s%s, through %s", h->comm[0] ? h->comm : "a process", h->pid,
+                            h->unit[0] ? ", of " : "", h->unit, h->what[0] ? h->what : "an open descriptor");
+                if (f->n_holders > 1)
+                        strbuf_addf(b, " and %zu more", f->n_holders - 1);
+                strbuf_add(b, ")");
+        } else if (f->detail)
+                strbuf_addf(b, " (%s)", f->detail);
+        else if (f->found)
+                strbuf_addf(b, " (%s%s)", f->found[0] ? "it is on " : "it has no driver", f->found);
+}
+
+void step_failure_explain(const StepFailure *f, HostResult *ret) {
+        _cleanup_free_ char *what = NULL;
+        _cleanup_strbuf_ StrBuf b = {};
+        int error;
+        size_t row;
+
+        assert(f);
+        assert(f->step);
+        assert(f->error < 0);
+        assert(ret);
+        error = -f->error;
+        row = find_row(f->step->type, error);
+        what = f->undo ? step_describe_undo(f->step) : step_describe(f->step);
+        strbuf_addf(&b, "%s%s: ", f->undo ? "undoing: " : "", strempty(what));
+        if (row < ELEMENTSOF(rows))
+                strbuf_add(&b, rows[row].reason);
+        else
+                strbuf_addf(&b, "the kernel answered %s", strempty(strerrorname_np(error)));
+        add_finding(&b, f);
+        strbuf_addf(&b, "; %s", row < ELEMENTSOF(rows) ? rows[row].remedy : "the kernel log may say why");
+
+        ret->error = f->error;
+        ret->code = row < ELEMENTSOF(rows) ? rows[row].code : ERROR_FAILED;
+        (void) string_copy(ret->message, sizeof(ret->message), strempty(b.data));
+        ret->holders = f->holders;
+        ret->n_holders = f->n_holders;
+}
