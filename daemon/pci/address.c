@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The text form of a PCI address. Parsing accepts exactly what the kernel prints ("%04x:%02x:%02x.%d"), in either
- * case, with a domain of up to eight digits; nothing may stand before or behind it, since these strings come from
- * callers and become file names. Formatting cuts device and function to their widths, so that it can never leave
- * its buffer. pci_address_parse(pci_address_format(a)) is a.
+ * The text form of a PCI address. Parsing accepts exactly what the kernel prints
+ * ("%04x:%02x:%02x.%d"), in either case, with a domain of up to eight digits; nothing may stand
+ * before or behind it, since these strings come from callers and become file names. Formatting cuts
+ * device and function to their widths, so that it can never leave its buffer.
+ * pci_address_parse(pci_address_format(a)) is a.
  */
 
 #include "pci/address.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The table of attribute.h as functions. Only names and rules stand here; reading is the host's work and decoding
- * that of facts.c and live.c.
+ * The table of attribute.h as functions. Only names and rules stand here; reading is the host's
+ * work and decoding that of facts.c and live.c.
  */
 
 #include <assert.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Registers to facts. Each capability is decoded only when all of its registers were read and they are not
- * all-ones throughout, which no real block of them is: a function that vanishes while it is read answers so, and
- * must not seem to support everything. Of a capability that may stand there once, the first counts, as in the
- * kernel. Nothing fails; `truncated` and `incomplete` say that the picture has holes.
+ * Registers to facts. Each capability is decoded only when all of its registers were read and they
+ * are not all-ones throughout, which no real block of them is: a function that vanishes while it is
+ * read answers so, and must not seem to support everything. Of a capability that may stand there
+ * once, the first counts, as in the kernel. Nothing fails; `truncated` and `incomplete` say that
+ * the picture has holes.
  */
 
 #include <assert.h>
@@ -110,8 +111,8 @@ static void decode_standard(Decoder *d, uint16_t id, uint16_t at) {
                 if (f->has_msix)
                         break;
                 f->has_msix = true;
-                f->msix_vectors =
-                        (uint16_t) ((pci_config_u16(c, at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + 1);
+                f->msix_vectors = pci_config_u16(c, at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE;
+                f->msix_vectors++;
                 break;
         case PCI_CAP_ID_AF:
                 if (f->has_af)
@@ -147,7 +148,8 @@ static void decode_sriov(Decoder *d, uint16_t at) {
         const PciConfig *c = d->c;
         PciConfigFacts *f = d->f;
 
-        if (f->has_sriov || !extended_block(d, at + PCI_SRIOV_CAP, PCI_SRIOV_SUP_PGSIZE - PCI_SRIOV_CAP))
+        if (f->has_sriov ||
+            !extended_block(d, at + PCI_SRIOV_CAP, PCI_SRIOV_SUP_PGSIZE - PCI_SRIOV_CAP))
                 return;
         f->has_sriov = true;
         f->sriov_control = pci_config_u16(c, at + PCI_SRIOV_CTRL);
@@ -182,7 +184,8 @@ static void decode_rebar(Decoder *d, uint16_t at) {
                 f->rebar[f->n_rebar].bar = control & PCI_REBAR_CTRL_BAR_IDX;
                 f->rebar[f->n_rebar].sizes = pci_config_u32(d->c, each + PCI_REBAR_CAP) >> 4;
                 f->rebar[f->n_rebar].size_exponent =
-                        (uint8_t) (20 + ((control & PCI_REBAR_CTRL_BAR_SIZE) >> PCI_REBAR_CTRL_BAR_SHIFT));
+                        (uint8_t) (20 + ((control & PCI_REBAR_CTRL_BAR_SIZE) >>
+                                        PCI_REBAR_CTRL_BAR_SHIFT));
                 f->n_rebar++;
         }
 }
@@ -224,7 +227,8 @@ static void decode_dvsec(Decoder *d, uint16_t at) {
 }
 
 /* A 16-bit capability register at +4 and its control register at +6: ACS, ATS, PASID. */
-static void decode_pair(Decoder *d, uint16_t at, bool *has, uint16_t *capabilities, uint16_t *control) {
+static void decode_pair(Decoder *d, uint16_t at, bool *has, uint16_t *capabilities,
+                        uint16_t *control) {
         if (*has || !extended_block(d, at + 4U, 4))
                 return;
         *has = true;

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The walk over a capability list, inside this folder only. It visits each offset once and stays in its range, so
- * that loops and wild pointers end it; which of the ways it ended stands in `missing` and `broken`.
+ * The walk over a capability list, inside this folder only. It visits each offset once and stays in
+ * its range, so that loops and wild pointers end it; which of the ways it ended stands in `missing`
+ * and `broken`.
  */
 
 #include "pci/config.h"

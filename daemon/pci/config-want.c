@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Which registers are to be read: the header, each capability's header, and of the capabilities that are decoded
- * the registers that config-decode.c looks at, no more. Reading configuration space can sleep and costs a bus
- * transaction per dword. A function that is absent or answers with Request Retry Status is asked for nothing but
- * its header: each further read of one that is not ready could stall until a time-out.
+ * Which registers are to be read: the header, each capability's header, and of the capabilities
+ * that are decoded the registers that config-decode.c looks at, no more. Reading configuration
+ * space can sleep and costs a bus transaction per dword. A function that is absent or answers with
+ * Request Retry Status is asked for nothing but its header: each further read of one that is not
+ * ready could stall until a time-out.
  */
 
 #include <assert.h>
@@ -58,7 +59,8 @@ static size_t express_ranges(const PciConfig *c, uint16_t offset, Range r[RANGES
         return n;
 }
 
-static size_t standard_ranges(const PciConfig *c, uint16_t id, uint16_t offset, Range r[RANGES_MAX]) {
+static size_t standard_ranges(const PciConfig *c, uint16_t id, uint16_t offset,
+                              Range r[RANGES_MAX]) {
         switch (id) {
         case PCI_CAP_ID_EXP:
                 return express_ranges(c, offset, r);
@@ -89,7 +91,8 @@ static size_t dvsec_ranges(const PciConfig *c, uint16_t offset, Range r[RANGES_M
                pci_config_u16(c, offset + PCI_DVSEC_HEADER1) == PCI_DVSEC_VENDOR_CXL ? 2 : 1;
 }
 
-static size_t extended_ranges(const PciConfig *c, uint16_t id, uint16_t offset, bool root, Range r[RANGES_MAX]) {
+static size_t extended_ranges(const PciConfig *c, uint16_t id, uint16_t offset, bool root,
+                              Range r[RANGES_MAX]) {
         switch (id) {
         case PCI_EXT_CAP_ID_ERR:
                 r[0] = (Range) { PCI_ERR_UNCOR_STATUS, PCI_ERR_CAP + 4 - PCI_ERR_UNCOR_STATUS };
@@ -120,9 +123,10 @@ static size_t extended_ranges(const PciConfig *c, uint16_t id, uint16_t offset, 
         return 0;
 }
 
-/* The first run of dwords of the range below `limit` that was not read. What lies beyond cannot be wanted. */
-static bool range_missing(const PciConfig *c, size_t limit, size_t offset, size_t n, size_t *ret_offset,
-                          size_t *ret_n) {
+/* The first run of dwords of the range below `limit` that was not read. What lies beyond cannot
+ * be wanted. */
+static bool range_missing(const PciConfig *c, size_t limit, size_t offset, size_t n,
+                          size_t *ret_offset, size_t *ret_n) {
         size_t end = MIN(offset + n, MIN(limit, (size_t) c->size)), start = offset, stop;
 
         while (start + 4 <= end && pci_config_has(c, start, 4))

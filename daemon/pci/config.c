@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The image of a configuration space: bytes with a valid bit for each dword, and the bounded walk over its two
- * capability lists. The walk never trusts a pointer: each offset is visited once, offsets outside the list's range
- * end it, and so does a header of all-ones, which is what an absent function answers. Registers of capabilities are
- * interpreted in config-decode.c, and config-want.c says which of them are to be read.
+ * The image of a configuration space: bytes with a valid bit for each dword, and the bounded walk
+ * over its two capability lists. The walk never trusts a pointer: each offset is visited once,
+ * offsets outside the list's range end it, and so does a header of all-ones, which is what an
+ * absent function answers. Registers of capabilities are interpreted in config-decode.c, and
+ * config-want.c says which of them are to be read.
  */
 
 #include <assert.h>
@@ -16,7 +17,8 @@
 
 void pci_config_init(PciConfig *c, size_t size) {
         assert(c);
-        *c = (PciConfig) { .size = (uint16_t) (MIN(size, (size_t) PCI_CONFIG_SIZE_EXTENDED) & ~(size_t) 3) };
+        *c = (PciConfig) { .size = (uint16_t) (MIN(size, (size_t) PCI_CONFIG_SIZE_EXTENDED) &
+                                             ~(size_t) 3) };
 }
 
 int pci_config_set(PciConfig *c, size_t offset, const void *data, size_t n) {
@@ -79,10 +81,12 @@ void pci_capability_walk_init(PciCapabilityWalk *w, const PciConfig *c, bool ext
                 w->next = PCI_CONFIG_SIZE;
 }
 
-/* Reads the header at w->next and moves w->next on. 1: a capability, 0: the end, -EAGAIN: a null one, skipped. */
+/* Reads the header at w->next and moves w->next on. 1: a capability, 0: the end, -EAGAIN: a null
+ * one, skipped. */
 static int walk_step(PciCapabilityWalk *w, uint16_t *ret_id, uint16_t *ret_offset) {
         size_t low = w->extended ? PCI_CONFIG_SIZE : PCI_STD_HEADER_SIZEOF;
-        size_t high = MIN(w->extended ? PCI_CONFIG_SIZE_EXTENDED : PCI_CONFIG_SIZE, (size_t) w->config->size);
+        size_t high = MIN(w->extended ? PCI_CONFIG_SIZE_EXTENDED : PCI_CONFIG_SIZE,
+                          (size_t) w->config->size);
         uint16_t offset = w->next, id;
         uint32_t header;
 
@@ -162,7 +166,8 @@ PciLiveness pci_config_liveness(const PciConfig *c) {
                 return PCI_LIVENESS_ALIVE;
         if (!pci_config_has(c, PCI_COMMAND, 4))
                 return PCI_LIVENESS_UNKNOWN;
-        return pci_config_u32(c, PCI_COMMAND) == UINT32_MAX ? PCI_LIVENESS_ABSENT : PCI_LIVENESS_ALIVE;
+        return pci_config_u32(c, PCI_COMMAND) == UINT32_MAX ? PCI_LIVENESS_ABSENT
+                                                            : PCI_LIVENESS_ALIVE;
 }
 
 const char *pci_liveness_to_string(PciLiveness l) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Driver names, and the choice of a VFIO driver by module aliases. VFIO drivers carry "vfio_pci:" aliases in place
- * of "pci:" ones, so that nothing loads them by itself; the one whose alias has the fewest wildcards is meant for
- * the device (Documentation/driver-api/vfio.rst, modinfo of the variant drivers). Looking the aliases up is the
- * caller's work.
+ * Driver names, and the choice of a VFIO driver by module aliases. VFIO drivers carry "vfio_pci:"
+ * aliases in place of "pci:" ones, so that nothing loads them by itself; the one whose alias has
+ * the fewest wildcards is meant for the device (Documentation/driver-api/vfio.rst, modinfo of the
+ * variant drivers). Looking the aliases up is the caller's work.
  */
 
 #include <assert.h>
@@ -38,7 +38,8 @@ static bool has_suffix(const char *s, const char *suffix) {
 bool pci_driver_is_vfio(const char *driver) {
         if (!driver)
                 return false;
-        return streq(driver, "vfio-pci") || has_suffix(driver, "-vfio-pci") || has_suffix(driver, "_vfio_pci");
+        return streq(driver, "vfio-pci") || has_suffix(driver, "-vfio-pci") ||
+               has_suffix(driver, "_vfio_pci");
 }
 
 bool pci_driver_is_group_neutral(const char *driver) {
@@ -50,9 +51,10 @@ bool pci_driver_is_group_neutral(const char *driver) {
 const char *pci_vfio_modalias(const PciFacts *f, char buffer[PCI_MODALIAS_MAX]) {
         assert(f);
         assert(buffer);
-        (void) snprintf(buffer, PCI_MODALIAS_MAX, "vfio_pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X",
-                        f->vendor, f->device, f->subsystem_vendor, f->subsystem_device,
-                        f->class_code >> 16 & 0xff, f->class_code >> 8 & 0xff, f->class_code & 0xff);
+        (void) snprintf(buffer, PCI_MODALIAS_MAX,
+                        "vfio_pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X", f->vendor, f->device,
+                        f->subsystem_vendor, f->subsystem_device, f->class_code >> 16 & 0xff,
+                        f->class_code >> 8 & 0xff, f->class_code & 0xff);
         return buffer;
 }
 
@@ -86,7 +88,8 @@ int pci_vfio_choose(const PciFacts *f, const PciModuleAlias *aliases, size_t n) 
         return best;
 }
 
-/* Variant drivers are named KBUILD_MODNAME, the module's name with underscores; vfio-pci alone is not. */
+/* Variant drivers are named KBUILD_MODNAME, the module's name with underscores; vfio-pci alone
+ * is not. */
 int pci_module_to_driver(const char *module, char *buffer, size_t size) {
         assert(buffer);
         if (!pci_driver_name_is_valid(module))

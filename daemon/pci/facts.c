@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Text of cached sysfs attributes and links into PciFacts. This is the cold path of the whole inventory: nothing
- * here allocates but the copy of a path, and nothing scans twice. A value whose text is missing or malformed is put
- * back to what pci_facts_init() gave it, so that two facts that say the same compare equal.
+ * Text of cached sysfs attributes and links into PciFacts. This is the cold path of the whole
+ * inventory: nothing here allocates but the copy of a path, and nothing scans twice. A value whose
+ * text is missing or malformed is put back to what pci_facts_init() gave it, so that two facts that
+ * say the same compare equal.
  */
 
 #include <assert.h>
@@ -11,7 +12,8 @@
 #include "pci/facts.h"
 #include "pci/scan.h"
 
-#define LINES_WITHOUT_IOV 11U /* a bridge's `resource` on a kernel without CONFIG_PCI_IOV: 7 and 4 windows */
+/* Of a bridge's `resource` on a kernel without CONFIG_PCI_IOV: 7 and 4 windows. */
+#define LINES_WITHOUT_IOV 11U
 
 const char *fact_state_to_string(FactState s) {
         switch (s) {
@@ -85,8 +87,9 @@ bool pci_facts_equal(const PciFacts *a, const PciFacts *b) {
                a->numa_node == b->numa_node && a->boot_vga == b->boot_vga &&
                a->waiting_for_supplier == b->waiting_for_supplier &&
                a->sriov_totalvfs == b->sriov_totalvfs && a->iommu_group == b->iommu_group &&
-               streq(a->iommu, b->iommu) && streq(a->driver, b->driver) && streq(a->module, b->module) &&
-               streq(a->reset_method, b->reset_method) && resources_equal(a, b);
+               streq(a->iommu, b->iommu) && streq(a->driver, b->driver) &&
+               streq(a->module, b->module) && streq(a->reset_method, b->reset_method) &&
+               resources_equal(a, b);
 }
 
 /* "0x…start 0x…end 0x…flags" with the newline that ends it. end is inclusive. */
@@ -105,7 +108,8 @@ static bool scan_resource(const char **text, PciResource *ret) {
         *ret = (PciResource) { .flags = (uint32_t) flags };
         if (start == 0 && end == 0)
                 return true;
-        /* A window that is off has end = start - 1. One of 2^64 bytes has no size that we could hold. */
+        /* A window that is off has end = start - 1. One of 2^64 bytes has no size that we could
+         * hold. */
         if (end - start == UINT64_MAX)
                 return start != 0;
         if (end < start)

@@ -297,5 +297,7 @@ typedef struct PciView {
         const char *variant;                 /* VFIO driver that would be used; NULL: not looked up */
 } PciView;
 /* A new object; every value that is not known is the string "not read yet", "n/a" or "unreadable" (value true/false/
- * numbers where known). NULL on OOM. Stable keys, documented in the client's manual. */
+ * numbers where known). On OOM NULL, or a tree that json_to_text() refuses. Stable keys, documented in the client's
+ * manual. What needs more than one function (group members, what else a reset hits, use of windows, errors enabled
+ * along the path, NUMA distance, VFs) is for the caller to add. */
 Json *pci_topic_to_json(const PciView *v, PciTopic t);

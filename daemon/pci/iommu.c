@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Text of IOMMU groups and instances. Where a group's reserved regions do not parse, they count as unreadable, and
- * nobody may take a group with unreadable regions for one without direct mappings. What an IOMMU can do is told
- * from its registers only for the kinds whose registers are in sysfs; anything else is "unknown", never "no".
+ * Text of IOMMU groups and instances. Where a group's reserved regions do not parse, they count as
+ * unreadable, and nobody may take a group with unreadable regions for one without direct mappings.
+ * What an IOMMU can do is told from its registers only for the kinds whose registers are in sysfs;
+ * anything else is "unknown", never "no".
  */
 
 #include <assert.h>
@@ -61,8 +62,8 @@ static bool scan_region(const char **text, IommuRegion *ret) {
         const char *p = *text;
         size_t n;
 
-        if (!scan_hex_prefixed(&p, 16, &ret->start) || *p++ != ' ' || !scan_hex_prefixed(&p, 16, &ret->end) ||
-            *p++ != ' ' || ret->end < ret->start)
+        if (!scan_hex_prefixed(&p, 16, &ret->start) || *p++ != ' ' ||
+            !scan_hex_prefixed(&p, 16, &ret->end) || *p++ != ' ' || ret->end < ret->start)
                 return false;
         n = strcspn(p, "\n");
         for (unsigned t = 0; t < _IOMMU_REGION_MAX; t++) {
@@ -195,7 +196,8 @@ int iommu_facts_set_register(IommuFacts *i, const char *attribute, const char *t
 static int extended_bit(const IommuFacts *i, int intel, int amd) {
         if (i->kind == IOMMU_KIND_AMD && amd < 0)
                 return 1;
-        if ((i->kind != IOMMU_KIND_INTEL && i->kind != IOMMU_KIND_AMD) || i->registers_state != FACT_PRESENT)
+        if ((i->kind != IOMMU_KIND_INTEL && i->kind != IOMMU_KIND_AMD) ||
+            i->registers_state != FACT_PRESENT)
                 return -ENODATA;
         return i->ecap >> (i->kind == IOMMU_KIND_INTEL ? intel : amd) & 1;
 }

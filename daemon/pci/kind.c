@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What a function is for, from its class code alone (PCI Code and ID Assignment Specification). Kinds are what
- * policies and users select by; they say nothing about what the host makes of a device.
+ * What a function is for, from its class code alone (PCI Code and ID Assignment Specification).
+ * Kinds are what policies and users select by; they say nothing about what the host makes of a
+ * device.
  */
 
 #include <assert.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Attributes that are kept as text, each with its state: those that only a worker may read, and cached ones that
- * the cold scan leaves out. Text is what the kernel prints, without its last newline; anything that a terminal or
- * JSON could choke on makes the fact unreadable.
+ * Attributes that are kept as text, each with its state: those that only a worker may read, and
+ * cached ones that the cold scan leaves out. Text is what the kernel prints, without its last
+ * newline; anything that a terminal or JSON could choke on makes the fact unreadable.
  */
 
 #include <assert.h>
@@ -20,7 +20,8 @@ void pci_text_done(PciText *t) {
 /* Valid UTF-8, of control characters only tabs and newlines. */
 static bool text_is_clean(const char *text, size_t n) {
         for (size_t i = 0; i < n; i++)
-                if (((unsigned char) text[i] < ' ' && text[i] != '\n' && text[i] != '\t') || text[i] == 0x7f)
+                if (((unsigned char)text[i] < ' ' && text[i] != '\n' && text[i] != '\t') ||
+                    text[i] == 0x7f)
                         return false;
         return utf8_is_valid(text, n);
 }

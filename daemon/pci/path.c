@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The place of a function in the tree of /sys/devices: its path there, the bridge above it, and the port path, a
- * name of the place that does not change with bus numbers. A path is made of components; those that are host
- * bridges ("pci0000:00") or addresses count, and others ("platform", "LNXSYSTM:00") are passed over. A host bridge
- * may itself stand below a function (VMD), and then the chain goes on.
+ * The place of a function in the tree of /sys/devices: its path there, the bridge above it, and the
+ * port path, a name of the place that does not change with bus numbers. A path is made of
+ * components; those that are host bridges ("pci0000:00") or addresses count, and others
+ * ("platform", "LNXSYSTM:00") are passed over. A host bridge may itself stand below a function
+ * (VMD), and then the chain goes on.
  */
 
 #include <assert.h>
@@ -16,8 +17,8 @@
 #define PATH_LENGTH_MAX 1024U
 #define COMPONENT_MAX 64U
 
-/* The next component of a path, copied; its length, 0 at the end, -EBADMSG if it is empty, "." or "..". A component
- * that is too long to be of interest gives an empty string. */
+/* The next component of a path, copied; its length, 0 at the end, -EBADMSG if it is empty, "."
+ * or "..". A component that is too long to be of interest gives an empty string. */
 static int next_component(const char **path, char buffer[COMPONENT_MAX]) {
         const char *start = *path;
         size_t n = strcspn(start, "/");

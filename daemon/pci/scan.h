@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Scanning of short kernel text, inside this folder only. A scanner moves a pointer over terminated text, never
- * beyond its NUL, never allocates, and leaves the pointer where it stopped. It exists because thousands of
- * attributes are decoded at start; elsewhere use parse_u64() of base/strutil.h.
+ * Scanning of short kernel text, inside this folder only. A scanner moves a pointer over terminated
+ * text, never beyond its NUL, never allocates, and leaves the pointer where it stopped. It exists
+ * because thousands of attributes are decoded at start; elsewhere use parse_u64() of
+ * base/strutil.h.
  */
 
 #include "base/cleanup.h"
@@ -92,7 +93,8 @@ static inline bool scan_whole_decimal(const char *s, uint64_t max, uint64_t *ret
         return true;
 }
 
-/* Copies text without its final newline if it fits, is not empty, and is printable ASCII without a slash. */
+/* Copies text without its final newline if it fits, is not empty, and is printable ASCII without
+ * a slash. */
 static inline bool scan_name(const char *s, char *buffer, size_t size) {
         size_t n = 0;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Hot-plug slots. A slot's name is the physical slot number or ACPI's _SUN, made unique by the kernel with "-1",
- * "-2"; only its address says which functions stand in it.
+ * Hot-plug slots. A slot's name is the physical slot number or ACPI's _SUN, made unique by the
+ * kernel with "-1", "-2"; only its address says which functions stand in it.
  */
 
 #include <assert.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Who uses a function: kernel devices below it, processes that hold it, and why the host cannot do without it.
- * The lists are filled by a worker from a live system and therefore bounded: the last entry of a full list says
- * that there are more. Doubles are dropped.
+ * Who uses a function: kernel devices below it, processes that hold it, and why the host cannot do
+ * without it. The lists are filled by a worker from a live system and therefore bounded: the last
+ * entry of a full list says that there are more. Doubles are dropped.
  */
 
 #include <assert.h>
@@ -72,7 +72,8 @@ int pci_use_add_child(PciUse *u, const char *subsystem, const char *name) {
         (void) string_copy(child.subsystem, sizeof(child.subsystem), subsystem);
         (void) string_copy(child.name, sizeof(child.name), name);
         for (size_t i = 0; i < u->n_children; i++)
-                if (streq(u->children[i].subsystem, child.subsystem) && streq(u->children[i].name, child.name))
+                if (streq(u->children[i].subsystem, child.subsystem) &&
+                    streq(u->children[i].name, child.name))
                         return 0;
         if (u->n_children >= PCI_USE_MAX) {
                 u->children[PCI_USE_MAX - 1] = (PciChild) { .name = MORE };
@@ -85,7 +86,8 @@ int pci_use_add_child(PciUse *u, const char *subsystem, const char *name) {
         return 0;
 }
 
-/* Process names are the processes' own choice: nothing of them may reach a terminal or JSON unchecked. */
+/* Process names are the processes' own choice: nothing of them may reach a terminal or JSON
+ * unchecked. */
 static void make_safe(char *s, size_t size) {
         size_t n;
 
@@ -161,8 +163,8 @@ static int add_builtin(PciUse *u, const PciFacts *f, PciCriticalCode code, const
         return pci_use_add_critical(u, code, proof);
 }
 
-/* "Other" bridges and system peripherals are chipset functions on one machine and NVSwitches or DMA accelerators
- * on the next. The latter can be reset, chipset functions cannot. */
+/* "Other" bridges and system peripherals are chipset functions on one machine and NVSwitches or
+ * DMA accelerators on the next. The latter can be reset, chipset functions cannot. */
 static bool is_plain_device(const PciFacts *f) {
         uint32_t class = f->class_code >> 8;
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Vital Product Data (PCI Local Bus Specification 3.0, appendix I): a chain of resources, large ones (tag bit 7, a
- * 16-bit length) and small ones (length in the tag), of which VPD-R holds fields of a two-character keyword, a
- * length byte and data. Cards in the field carry VPD that is all-ones, all-zeros, cut short or plainly wrong; what
- * was found before the damage counts, and nothing is read beyond the bytes at hand.
+ * Vital Product Data (PCI Local Bus Specification 3.0, appendix I): a chain of resources, large
+ * ones (tag bit 7, a 16-bit length) and small ones (length in the tag), of which VPD-R holds fields
+ * of a two-character keyword, a length byte and data. Cards in the field carry VPD that is
+ * all-ones, all-zeros, cut short or plainly wrong; what was found before the damage counts, and
+ * nothing is read beyond the bytes at hand.
  */
 
 #include <assert.h>
