@@ -15,12 +15,13 @@ import tty
 PORT = '/dev/ttyS1'
 LAB = pathlib.Path('/lab')
 INSTALL = [
-    'tar -C /lab/stage -c . | tar -C / -x --keep-directory-symlink --no-same-owner',
+    'tar -C /lab/stage -c . | tar -C / -x --keep-directory-symlink --no-overwrite-dir '
+    '--no-same-owner',
     'systemd-sysusers', 'systemd-tmpfiles --create', 'systemctl daemon-reload',
     'udevadm control --reload', 'ldconfig',
-    'busctl --quiet call org.freedesktop.DBus / org.freedesktop.DBus ReloadConfig',
-    'systemctl start pciassignd.service',
+    'systemctl reload dbus.service',
 ]
+START = ['systemctl start pciassignd.service']
 
 
 def send(port, **message):
@@ -36,9 +37,9 @@ def receive(port):
     return json.loads(line)
 
 
-def install():
+def install(start):
     """Lay the staged package over the root and start the service, as a package would."""
-    for command in INSTALL:
+    for command in INSTALL + (START if start else []):
         done = subprocess.run(['sh', '-c', command], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:
@@ -89,7 +90,7 @@ def main():
         request = receive(port)
         reason = ''
         if request['do'] == 'install':
-            reason = install()
+            reason = install(request['start'])
         elif request['do'] == 'run':
             reason = run_scenario(port, request['name'], request['seconds'])
         elif request['do'] == 'dump':

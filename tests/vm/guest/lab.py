@@ -118,10 +118,11 @@ def run(*argv, check_status=True, seconds=120, **kwargs):
     return done
 
 
-def as_user(user, *argv):
-    """An argv that runs ARGV as USER with nothing of root's left."""
-    return ['setpriv', f'--reuid={user}', f'--regid={user}', '--clear-groups',
-            '--inh-caps=-all', '--bounding-set=-all', '--no-new-privs', *map(str, argv)]
+def as_user(user, *argv, groups=()):
+    """An argv that runs ARGV as USER, also in GROUPS, with nothing of root's left."""
+    more = [f'--groups={",".join(groups)}'] if groups else ['--clear-groups']
+    return ['setpriv', f'--reuid={user}', f'--regid={user}', *more, '--inh-caps=-all',
+            '--bounding-set=-all', '--no-new-privs', *map(str, argv)]
 
 
 def write(path, text):
@@ -131,6 +132,12 @@ def write(path, text):
         os.write(fd, text.encode())
     finally:
         os.close(fd)
+
+
+def load_vfio():
+    """Load vfio-pci where it is a module."""
+    if not (DRIVERS / 'vfio-pci').exists():
+        run('modprobe', 'vfio-pci')
 
 
 def driver(pci):
@@ -219,6 +226,14 @@ def task_state(pid):
     except OSError:
         return None
     return text.rpartition(')')[2].split()[0]
+
+
+def sleeps_in(pid):
+    """The kernel function that a process waits in ('' when none)."""
+    try:
+        return pathlib.Path(f'/proc/{pid}/wchan').read_text(encoding='ascii')
+    except OSError:
+        return ''
 
 
 def _drivers():

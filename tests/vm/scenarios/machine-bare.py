@@ -6,7 +6,7 @@ import os
 import lab
 
 TOPOLOGY = 'bare'
-SERVICE = False
+SERVICE = ''
 
 lab.equal(os.listdir(lab.GROUPS), [], 'there is no IOMMU group')
 lab.equal(lab.group(lab.address('nic1')), None, 'a card has none')

@@ -5,7 +5,7 @@ import lab
 
 TOPOLOGY = 'virtio-iommu'
 KERNELS = ['6.12']
-SERVICE = False
+SERVICE = ''
 
 lab.check(lab.kernel_release() >= (6, 12), 'the kernel knows virtio-iommu')
 for name in ('nic1', 'nic2', 'disk1'):

@@ -2,7 +2,6 @@
 """The machine itself is what the other scenarios take it for: systemd, groups, VFIO by hand."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -10,7 +9,7 @@ import lab
 
 TOPOLOGY = 'intel'
 KERNELS = ['6.1', '6.12']
-SERVICE = False
+SERVICE = ''
 SECONDS = 240
 
 # A process that opens a VFIO device and says so, then holds it until its stdin closes.
@@ -57,14 +56,14 @@ def check_by_hand():
     pci = lab.address('nic1')
     lab.equal(lab.driver(pci), 'virtio-pci', 'nic1 begins on virtio-pci')
     lab.equal(len(lab.interfaces(pci)), 1, 'nic1 has a network interface')
-    lab.run('modprobe', 'vfio-pci')
+    lab.load_vfio()
     lab.bind(pci, 'vfio-pci')
     lab.equal(lab.driver(pci), 'vfio-pci', 'nic1 goes to vfio-pci by driver_override')
     holder = subprocess.Popen([sys.executable, '-c', HOLDER, str(lab.group(pci)), pci],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     lab.equal(holder.stdout.readline().strip(), 'f41a', 'its config space is read through VFIO')
     unbind = subprocess.Popen(['sh', '-c', f'echo {pci} > /sys/bus/pci/drivers/vfio-pci/unbind'])
-    lab.wait_until(lambda: 'vfio' in pathlib.Path(f'/proc/{unbind.pid}/stack').read_text('ascii'),
+    lab.wait_until(lambda: 'vfio' in lab.sleeps_in(unbind.pid),
                    'unbinding a held device blocks in the kernel')
     lab.check(unbind.poll() is None, 'the unbind has not returned')
     holder.stdin.close()

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * An orchestrator and VMM in one, as small as can be: asks the service for devices, receives their descriptors over
+ * D-Bus, maps memory for DMA and reads a BAR of each. It needs no privilege but the permission to ask.
+ *
+ * Says what happened as one JSON object a line. With --hold it keeps everything open until its standard input ends;
+ * with --crash it is killed where it stands, holding everything.
+ *
+ *   vfio-user [--owner=NAME] [--lifetime=NAME] [--assignment=PATH] [--device-fd] [--release] [--hold|--crash]
+ *             DEVICE…
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <systemd/sd-bus.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/names.h"
+#include "vfio-device.h"
+
+#define DEVICES_MAX 16
+#define DMA_BYTES (64U * 1024U)
+#define DMA_IOVA (UINT64_C(1) << 20)
+#define CALL_TIMEOUT_USEC (UINT64_C(120) * 1000000U)
+
+typedef struct UserDevice {
+        char address[32];
+        char token[64];
+        int group, device, cdev;
+} UserDevice;
+
+typedef struct User {
+        const char *owner, *lifetime, *assignment;
+        bool want_device_fd, release, hold, crash;
+        char **addresses;
+        sd_bus *bus;
+        char *path; /* the assignment's */
+        int container, iommufd;
+        UserDevice devices[DEVICES_MAX];
+        size_t n_devices;
+} User;
+
+static void say(struct json_object *line) {
+        puts(json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN));
+        (void) fflush(stdout);
+        (void) json_object_put(line);
+}
+
+static struct json_object *event(const char *name) {
+        struct json_object *line = json_object_new_object();
+
+        (void) json_object_object_add(line, "event", json_object_new_string(name));
+        return line;
+}
+
+static void add_string(struct json_object *line, const char *key, const char *value) {
+        (void) json_object_object_add(line, key, json_object_new_string(strempty(value)));
+}
+
+static void add_number(struct json_object *line, const char *key, uint64_t value) {
+        (void) json_object_object_add(line, key, json_object_new_int64((int64_t) value));
+}
+
+static int failed(const char *what, const sd_bus_error *error, int r) {
+        struct json_object *line = event("error");
+
+        add_string(line, "what", what);
+        add_string(line, "name", error ? error->name : NULL);
+        add_string(line, "message", error && error->message ? error->message : strerror(-r));
+        say(line);
+        return r;
+}
+
+static int call(User *u, sd_bus_message *m, const char *what, sd_bus_message **ret) {
+        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        int r = sd_bus_call(u->bus, m, CALL_TIMEOUT_USEC, &error, ret);
+        return r < 0 ? failed(what, &error, r) : 0;
+}
+
+static int assign(User *u) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        const char *path = NULL, *job = NULL;
+
+        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign");
+        if (r >= 0)
+                r = sd_bus_message_append_strv(m, u->addresses);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "sa{sv}", u->owner, 1, "lifetime", "s", u->lifetime);
+        if (r < 0)
+                return failed("Assign", NULL, r);
+        r = call(u, m, "Assign", &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read(reply, "oo", &path, &job);
+        if (r < 0)
+                return failed("Assign", NULL, r);
+        u->path = strdup(path);
+        if (!u->path)
+                return -ENOMEM;
+
+        struct json_object *line = event("assigned");
+        add_string(line, "assignment", path);
+        add_string(line, "job", job);
+        say(line);
+        return 0;
+}
+
+/* The descriptor in a variant, duplicated: the message closes its own. */
+static int read_fd(sd_bus_message *m, int *ret) {
+        int fd;
+        int r = sd_bus_message_read(m, "v", "h", &fd);
+        if (r < 0)
+                return r;
+        *ret = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return *ret < 0 ? -errno : 0;
+}
+
+static int read_string(sd_bus_message *m, char *to, size_t size) {
+        const char *s;
+        int r = sd_bus_message_read(m, "v", "s", &s);
+        if (r < 0)
+                return r;
+        (void) snprintf(to, size, "%s", s);
+        return 0;
+}
+
+static int read_device_key(sd_bus_message *m, const char *key, UserDevice *d) {
+        if (streq(key, "group"))
+                return read_fd(m, &d->group);
+        if (streq(key, "device"))
+                return read_fd(m, &d->device);
+        if (streq(key, "cdev"))
+                return read_fd(m, &d->cdev);
+        if (streq(key, "vf-token"))
+                return read_string(m, d->token, sizeof(d->token));
+        if (streq(key, "bdf"))
+                return read_string(m, d->address, sizeof(d->address));
+        return sd_bus_message_skip(m, "v");
+}
+
+static int read_shared_key(sd_bus_message *m, const char *key, User *u) {
+        if (streq(key, "container"))
+                return read_fd(m, &u->container);
+        if (streq(key, "iommufd"))
+                return read_fd(m, &u->iommufd);
+        return sd_bus_message_skip(m, "v");
+}
+
+static int read_device(User *u, sd_bus_message *m) {
+        const char *name, *key;
+        int r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+        if (u->n_devices == DEVICES_MAX)
+                return -E2BIG;
+
+        UserDevice *d = &u->devices[u->n_devices++];
+        *d = (UserDevice){ .group = -EBADF, .device = -EBADF, .cdev = -EBADF };
+        (void) snprintf(d->address, sizeof(d->address), "%s", name);
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &key);
+                if (r >= 0)
+                        r = read_device_key(m, key, d);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static int read_opened(User *u, sd_bus_message *m) {
+        const char *key;
+        int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &key);
+                if (r >= 0)
+                        r = read_shared_key(m, key, u);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "(sa{sv})");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'r', "sa{sv}")) > 0) {
+                r = read_device(u, m);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static int open_descriptors(User *u) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+
+        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, u->path, BUS_INTERFACE_ASSIGNMENT, "Open");
+        if (r >= 0)
+                r = sd_bus_message_append_strv(m, u->addresses);
+        if (r >= 0)
+                r = u->want_device_fd ? sd_bus_message_append(m, "a{sv}", 1, "device-fd", "b", 1)
+                                      : sd_bus_message_append(m, "a{sv}", 0);
+        if (r < 0)
+                return failed("Open", NULL, r);
+        r = call(u, m, "Open", &reply);
+        if (r < 0)
+                return r;
+        r = read_opened(u, reply);
+        if (r < 0)
+                return failed("Open", NULL, r);
+
+        struct json_object *line = event("opened");
+        add_number(line, "devices", u->n_devices);
+        add_number(line, "container", u->container >= 0);
+        add_number(line, "iommufd", u->iommufd >= 0);
+        say(line);
+        return 0;
+}
+
+/* By whichever way it was handed over; a group's descriptor may stand at the first of its devices only. */
+static int device_descriptor(User *u, UserDevice *d, uint32_t *ioas) {
+        if (d->cdev >= 0) {
+                int r = vfio_cdev_attach(d->cdev, u->iommufd, ioas);
+                return r < 0 ? r : d->cdev;
+        }
+        if (d->device >= 0)
+                return d->device;
+        if (d->group >= 0)
+                return d->device = vfio_group_get_device(d->group, d->address, d->token);
+
+        int r = -EBADF;
+        for (size_t i = 0; i < u->n_devices && r < 0; i++)
+                if (u->devices[i].group >= 0)
+                        r = vfio_group_get_device(u->devices[i].group, d->address, d->token);
+        return d->device = r;
+}
+
+static int use(User *u) {
+        void *memory = mmap(NULL, DMA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+                return failed("memory", NULL, -errno);
+
+        uint32_t ioas = 0;
+        int fds[DEVICES_MAX];
+        for (size_t i = 0; i < u->n_devices; i++) {
+                fds[i] = device_descriptor(u, &u->devices[i], &ioas);
+                if (fds[i] < 0)
+                        return failed(u->devices[i].address, NULL, fds[i]);
+        }
+
+        int r = ioas != 0 ? vfio_ioas_map(u->iommufd, ioas, memory, DMA_BYTES, DMA_IOVA)
+                          : vfio_container_map(u->container, memory, DMA_BYTES, DMA_IOVA);
+        if (r < 0)
+                return failed("map for DMA", NULL, r);
+        struct json_object *mapped = event("mapped");
+        add_number(mapped, "bytes", DMA_BYTES);
+        say(mapped);
+
+        for (size_t i = 0; i < u->n_devices; i++) {
+                VfioProbe probe;
+                r = vfio_device_probe(fds[i], &probe);
+                if (r < 0)
+                        return failed(u->devices[i].address, NULL, r);
+                struct json_object *line = event("device");
+                add_string(line, "address", u->devices[i].address);
+                add_number(line, "vendor", probe.vendor);
+                add_number(line, "region", probe.region);
+                add_number(line, "size", probe.region_size);
+                add_number(line, "word", probe.word);
+                say(line);
+        }
+        return 0;
+}
+
+static void close_all(User *u) {
+        for (size_t i = 0; i < u->n_devices; i++) {
+                u->devices[i].device = safe_close(u->devices[i].device);
+                u->devices[i].group = safe_close(u->devices[i].group);
+                u->devices[i].cdev = safe_close(u->devices[i].cdev);
+        }
+        u->container = safe_close(u->container);
+        u->iommufd = safe_close(u->iommufd);
+}
+
+static int release(User *u) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+
+        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, u->path, BUS_INTERFACE_ASSIGNMENT, "Release");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "a{sv}", 0);
+        if (r < 0)
+                return failed("Release", NULL, r);
+        r = call(u, m, "Release", &reply);
+        if (r >= 0)
+                say(event("released"));
+        return r;
+}
+
+static int work(User *u) {
+        char byte;
+        int r = sd_bus_open_system(&u->bus);
+        if (r < 0)
+                return failed("bus", NULL, r);
+        if (u->assignment) {
+                u->path = strdup(u->assignment);
+                r = u->path ? 0 : -ENOMEM;
+        } else
+                r = assign(u);
+        if (r >= 0)
+                r = open_descriptors(u);
+        if (r >= 0)
+                r = use(u);
+        if (r < 0)
+                return r;
+
+        say(event("ready"));
+        if (u->crash)
+                (void) raise(SIGKILL);
+        while (u->hold && read(STDIN_FILENO, &byte, 1) > 0)
+                ;
+        close_all(u);
+        return u->release ? release(u) : 0;
+}
+
+static int parse(int argc, char **argv, User *u) {
+        static const struct option options[] = {
+                { "owner", required_argument, NULL, 'o' },     { "lifetime", required_argument, NULL, 'l' },
+                { "assignment", required_argument, NULL, 'a' }, { "device-fd", no_argument, NULL, 'd' },
+                { "release", no_argument, NULL, 'r' },         { "hold", no_argument, NULL, 'h' },
+                { "crash", no_argument, NULL, 'c' },           { NULL, 0, NULL, 0 },
+        };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+                switch (c) {
+                case 'o': u->owner = optarg; break;
+                case 'l': u->lifetime = optarg; break;
+                case 'a': u->assignment = optarg; break;
+                case 'd': u->want_device_fd = true; break;
+                case 'r': u->release = true; break;
+                case 'h': u->hold = true; break;
+                case 'c': u->crash = true; break;
+                default: return -EINVAL;
+                }
+        u->addresses = argv + optind;
+        return optind < argc ? 0 : -EINVAL;
+}
+
+int main(int argc, char **argv) {
+        User u = { .owner = "vm-lab", .lifetime = "connection", .container = -EBADF, .iommufd = -EBADF };
+
+        if (parse(argc, argv, &u) < 0) {
+                (void) fprintf(stderr, "usage: %s [OPTION…] DEVICE…\n", argv[0]);
+                return 2;
+        }
+        int r = work(&u);
+        close_all(&u);
+        free(u.path);
+        sd_bus_flush_close_unref(u.bus);
+        return r < 0;
+}
