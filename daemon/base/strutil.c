@@ -276,7 +276,7 @@ static bool strbuf_reserve(StrBuf *b, size_t n) {
                 b->error = -ENOMEM;
                 return false;
         }
-        if (need <= b->allocated)
+        if (b->data && need <= b->allocated)
                 return true;
         want = MAX(need, MAX(b->allocated * 2, (size_t) 64));
         p = realloc(b->data, want);

@@ -94,7 +94,7 @@ int pci_facts_set_path(PciFacts *f, const char *path) {
 
 char *pci_facts_port_path(const PciFacts *f) {
         _cleanup_strbuf_ StrBuf b = {};
-        char component[COMPONENT_MAX];
+        char component[COMPONENT_MAX] = "";
         const char *p;
 
         assert(f);

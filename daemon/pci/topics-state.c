@@ -91,7 +91,7 @@ void topic_hotplug(const PciView *v, Json *j) {
 
         topic_set_capable(port, "slot_implemented", s);
         topic_set_u64(port, "physical_slot",
-                      s == FACT_PRESENT && !c->physical_slot_valid ? FACT_ABSENT : s,
+                      s == FACT_PRESENT && c && !c->physical_slot_valid ? FACT_ABSENT : s,
                       c ? c->physical_slot : 0);
         topic_set_bool(port, "hotplug_capable", s, capabilities & PCI_EXP_SLTCAP_HPC);
         topic_set_bool(port, "surprise", s, capabilities & PCI_EXP_SLTCAP_HPS);

@@ -223,7 +223,7 @@ static void decode_fields(Decoder *d, unsigned version, Assignment *a, uint64_t 
         a->creator_uid = decode_u32(d);
         a->user_uid = decode_u32(d);
         a->user_gid = decode_u32(d);
-        decode_strv(d, LABELS_MAX, LABEL_SIZE_MAX * 2, &a->labels);
+        decode_strv(d, LABELS_MAX, (size_t) LABEL_SIZE_MAX * 2, &a->labels);
         a->lifetime = (Lifetime) decode_enum(d, _LIFETIME_MAX);
         assignment_set_state(a, (AssignmentState) decode_enum(d, _ASSIGNMENT_STATE_MAX));
         (void) decode_string(d, TEXT_MAX, &a->bus_name); /* the error sticks */
