@@ -61,7 +61,7 @@ static inline bool scan_decimal(const char **p, uint64_t max, uint64_t *ret) {
         for (; *s >= '0' && *s <= '9'; s++) {
                 uint64_t digit = (uint64_t) (*s - '0');
 
-                if (v > max / 10 || v * 10 > max - digit)
+                if (digit > max || v > (max - digit) / 10)
                         return false;
                 v = v * 10 + digit;
         }

@@ -56,9 +56,9 @@ static FactState resizable_sizes(const PciView *v, unsigned bar, uint64_t *ret) 
                         *ret = c->rebar[i].sizes;
                         return FACT_PRESENT;
                 }
-        if (t->state == FACT_ABSENT || t->state == FACT_PRESENT)
-                return t->state == FACT_ABSENT ? FACT_ABSENT : FACT_UNREADABLE;
-        return topic_capability_state(c, false);
+        if (t->state == FACT_UNREAD)
+                return topic_capability_state(c, false);
+        return t->state == FACT_ABSENT ? FACT_ABSENT : FACT_UNREADABLE;
 }
 
 static void write_sizes(const PciView *v, Json *j, unsigned bar) {
