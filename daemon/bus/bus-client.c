@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Who is behind a connection, and whether it is still there. The bus is asked once per unique name for the uid, the pid
+ * and the groups that the connection had when it was made; unique names are never used again, so the answer holds. One
+ * match on NameOwnerChanged, never one per client, and only while somebody's leaving matters: most of the time nothing
+ * on the bus wakes the daemon.
+ */
+
+#include <assert.h>
+
+#include "base/log.h"
+#include "bus/bus-private.h"
+
+#define CLIENTS_KEPT_MAX 512U
+#define GROUPS_LOOKED_AT_MAX 65536U
+#define BUS_DRIVER "org.freedesktop.DBus"
+#define BUS_DRIVER_PATH "/org/freedesktop/DBus"
+
+static Client *client_free(Client *c) {
+        if (!c)
+                return NULL;
+        free(c->name);
+        free(c);
+        return NULL;
+}
+DEFINE_CLEANUP(Client *, client_free);
+
+Client *bus_client(Bus *b, const char *name) {
+        return name ? hashmap_get(b->clients, name) : NULL;
+}
+
+static void client_remove(Bus *b, Client *c) {
+        (void) hashmap_remove(b->clients, c->name);
+        list_unlink(&c->link);
+        client_free(c);
+}
+
+void client_forget(Bus *b, const char *name) {
+        Client *c = bus_client(b, name);
+        if (c)
+                client_remove(b, c);
+}
+
+void clients_free(Bus *b) {
+        LIST_FOREACH(&b->clients_order, link)
+                client_remove(b, LIST_ENTRY(link, Client, link));
+}
+
+static int client_keep(Bus *b, const char *name, Client *c) {
+        c->name = strdup(name);
+        if (!c->name)
+                return -ENOMEM;
+        client_forget(b, name);
+        if (hashmap_size(b->clients) >= CLIENTS_KEPT_MAX)
+                client_remove(b, LIST_ENTRY(b->clients_order.next, Client, link));
+        int r = hashmap_put(b->clients, c->name, c);
+        if (r < 0)
+                return r;
+        list_append(&b->clients_order, &c->link);
+        return 0;
+}
+
+/* ---- credentials ---- */
+
+static int read_groups(sd_bus_message *m, gid_t wanted, bool *ret_member) {
+        const void *data;
+        size_t size;
+
+        int r = sd_bus_message_enter_container(m, 'v', "au");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read_array(m, 'u', &data, &size);
+        if (r < 0)
+                return r;
+        size_t n = MIN(size / sizeof(uint32_t), (size_t) GROUPS_LOOKED_AT_MAX);
+        for (size_t k = 0; k < n; k++)
+                if (((const uint32_t *) data)[k] == wanted && wanted != GID_UNSET)
+                        *ret_member = true;
+        return sd_bus_message_exit_container(m);
+}
+
+static int read_credentials(sd_bus_message *m, gid_t admin, Client *c) {
+        bool has_uid = false;
+        const char *key;
+
+        c->uid = UID_UNSET;
+        int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read_basic(m, 's', &key);
+                if (r < 0)
+                        return r;
+                if (streq(key, "UnixUserID")) {
+                        r = sd_bus_message_read(m, "v", "u", &c->uid);
+                        has_uid = true;
+                } else if (streq(key, "ProcessID"))
+                        r = sd_bus_message_read(m, "v", "u", &c->pid);
+                else if (streq(key, "UnixGroupIDs"))
+                        r = read_groups(m, admin, &c->privileged);
+                else
+                        r = sd_bus_message_skip(m, "v");
+                if (r < 0)
+                        return r;
+                r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+        if (!has_uid || c->uid == UID_UNSET)
+                return -ENODATA;
+        if (c->uid == 0)
+                c->privileged = true;
+        return 0;
+}
+
+static void request_take_client(Request *q, const Client *c) {
+        q->have_credentials = true;
+        q->uid = c->uid;
+        q->pid = c->pid;
+        q->privileged = c->privileged;
+}
+
+static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
+        Request *q = userdata;
+        Bus *b = q->bus;
+        const char *name = sd_bus_message_get_sender(q->message);
+        _cleanup_(client_freep) Client *c = NULL;
+
+        q->slot = sd_bus_slot_unref(q->slot);
+        if (sd_bus_message_is_method_error(m, NULL) > 0) { /* it has left already */
+                request_free(q);
+                return 0;
+        }
+        c = calloc(1, sizeof(Client));
+        int r = c ? read_credentials(m, b->options.admin_gid, c) : -ENOMEM;
+        if (r < 0) {
+                _cleanup_error_ Error err = ERROR_INIT;
+                (void) error_set(&err, ERROR_NOT_AUTHORIZED, "The bus does not say which user calls");
+                request_fail(q, &err);
+                return 0;
+        }
+        request_take_client(q, c);
+        if (client_keep(b, name, c) >= 0)
+                c = NULL; /* kept */
+        request_advance(q);
+        return 0;
+}
+
+int client_ask(Request *q) {
+        assert(q);
+        assert(!q->slot);
+
+        const char *name = sd_bus_message_get_sender(q->message);
+        if (!name)
+                return -ENODATA;
+        const Client *c = bus_client(q->bus, name);
+        if (c) {
+                request_take_client(q, c);
+                request_advance(q);
+                return 0;
+        }
+        q->stage = REQUEST_CREDENTIALS;
+        return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER,
+                                        "GetConnectionCredentials", on_credentials, q, "s", name);
+}
+
+/* ---- presence ---- */
+
+static int on_presence(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
+        Request *q = userdata;
+        Bus *b = q->bus;
+        int present = 0;
+
+        q->slot = sd_bus_slot_unref(q->slot);
+        if (sd_bus_message_is_method_error(m, NULL) > 0 || sd_bus_message_read_basic(m, 'b', &present) < 0)
+                present = 1; /* the bus does not say: a NameOwnerChanged still will */
+        if (present) {
+                request_finish(q, TAKE_PTR(q->reply), 0);
+                return 0;
+        }
+        _cleanup_free_ char *name = strdup(sd_bus_message_get_sender(q->message));
+        request_free(q);
+        if (!name)
+                return -ENOMEM;
+        bus_drop_requests(b, name);
+        client_forget(b, name);
+        engine_client_gone(b->engine, name);
+        return 0;
+}
+
+int client_ask_presence(Request *q) {
+        assert(q);
+        assert(!q->slot);
+
+        return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER, "NameHasOwner",
+                                        on_presence, q, "s", sd_bus_message_get_sender(q->message));
+}
+
+/* ---- the one match ---- */
+
+static int on_name_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
+        Bus *b = userdata;
+        const char *name, *old_owner, *new_owner;
+
+        int r = sd_bus_message_read(m, "sss", &name, &old_owner, &new_owner);
+        if (r < 0)
+                return 0;
+        if (name[0] != ':' || !isempty(new_owner))
+                return 0;
+        bus_drop_requests(b, name);
+        client_forget(b, name);
+        engine_client_gone(b->engine, name);
+        return 0;
+}
+
+static int on_watch_installed(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
+        Bus *b = userdata;
+
+        if (sd_bus_message_is_method_error(m, NULL) > 0) {
+                (void) log_warning("The bus refused to tell when clients leave: %s",
+                                   strempty(sd_bus_message_get_error(m)->message));
+                return 0;
+        }
+        b->watch_active = true;
+        b->watch_epoch++;
+        return 0;
+}
+
+int client_watch_update(Bus *b) {
+        assert(b);
+
+        bool needed = b->watch_wanted || b->n_asking > 0;
+        if (needed == !!b->watch)
+                return 0;
+        if (!needed) {
+                b->watch = sd_bus_slot_unref(b->watch);
+                b->watch_active = false;
+                return 0;
+        }
+        return sd_bus_add_match_async(b->bus, &b->watch,
+                                      "type='signal',sender='" BUS_DRIVER "',path='" BUS_DRIVER_PATH "',"
+                                      "interface='" BUS_DRIVER "',member='NameOwnerChanged',arg2=''",
+                                      on_name_owner_changed, on_watch_installed, b);
+}

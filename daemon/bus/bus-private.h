@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the files of the bus layer share. */
+
+#include <systemd/sd-bus.h>
+
+#include "base/list.h"
+#include "base/names.h"
+#include "base/strutil.h"
+#include "bus/bus.h"
+
+typedef struct Request Request;
+typedef struct Client Client;
+struct sd_event_source;
+
+struct Bus {
+        sd_bus *bus;
+        struct sd_event *event;
+        Engine *engine;
+        BusOptions options;
+
+        BusReady ready;
+        void *ready_userdata;
+
+        ListLink requests;        /* Request.link: all that have not been answered */
+        size_t n_counted;         /* of them, by known users */
+
+        Hashmap *clients;         /* unique name → Client: who is behind a connection */
+        ListLink clients_order;   /* oldest first */
+
+        bool watch_wanted;        /* by the engine */
+        unsigned n_asking;        /* requests that wait for polkit */
+        sd_bus_slot *watch;       /* the one NameOwnerChanged match */
+        bool watch_active;        /* the bus has confirmed it */
+        uint64_t watch_epoch;     /* grows with each confirmation */
+
+        Hashmap *shadows;         /* object's address → Shadow: what was last shown of it */
+        ListLink dirty;           /* Shadow.link */
+        struct sd_event_source *flush;
+
+        size_t property_hint;     /* the row after the one that was read last */
+};
+
+/* ---- bus-path.c: object paths ---- */
+
+typedef enum ObjectKind {
+        OBJECT_MANAGER,
+        OBJECT_DEVICE,
+        OBJECT_GROUP,
+        OBJECT_ASSIGNMENT,
+        OBJECT_JOB,
+        _OBJECT_KIND_MAX,
+} ObjectKind;
+
+#define BUS_PATH_MAX 128U /* of ours */
+typedef struct BusPath {
+        char text[BUS_PATH_MAX];
+} BusPath;
+BusPath bus_path_device(PciAddress a);
+BusPath bus_path_group(uint32_t id);
+BusPath bus_path_assignment(const char *id);
+BusPath bus_path_job(uint64_t id);
+BusPath bus_path_object(ObjectKind kind, const void *object);
+/* "/" for NULL or a finished job: what methods return. */
+BusPath bus_path_running_job(const Job *j);
+/* The object behind a path of that kind, or NULL. Only the canonical spelling is found. */
+void *bus_find(Bus *b, ObjectKind kind, const char *path);
+
+/* ---- bus-sink.c: where a property's value goes: into a message, or into a hash ---- */
+
+typedef struct Sink {
+        sd_bus_message *message; /* NULL: hash */
+        uint64_t hash;
+        int error;               /* sticks */
+} Sink;
+#define SINK_MESSAGE(m) ((Sink) { .message = (m) })
+#define SINK_HASH ((Sink) { .hash = HASH_INIT })
+void sink_basic(Sink *s, char type, const void *value);
+void sink_string(Sink *s, const char *v); /* NULL: "" */
+void sink_object(Sink *s, BusPath v);
+void sink_bool(Sink *s, bool v);
+void sink_u8(Sink *s, uint8_t v);
+void sink_u16(Sink *s, uint16_t v);
+void sink_u32(Sink *s, uint32_t v);
+void sink_i32(Sink *s, int32_t v);
+void sink_u64(Sink *s, uint64_t v);
+void sink_open(Sink *s, char type, const char *contents);
+void sink_close(Sink *s);
+void sink_strv(Sink *s, char *const *v);
+
+/* ---- bus-objects.c: interfaces and their properties ---- */
+
+typedef void (*PropertyGet)(Sink *s, Bus *b, const void *object);
+typedef struct Property {
+        const char *name, *signature;
+        PropertyGet get;
+        bool changes; /* signalled with PropertiesChanged */
+} Property;
+#define PROPERTIES_MAX 32U
+
+typedef struct ObjectClass {
+        const char *interface, *prefix;
+        const Property *properties;
+        size_t n_properties;
+        const sd_bus_vtable *vtable;
+} ObjectClass;
+extern const ObjectClass manager_class, device_class, group_class, assignment_class, job_class;
+extern const sd_bus_vtable simulator_vtable[];
+const ObjectClass *object_class(ObjectKind kind);
+
+/* Getter of every property in every vtable. */
+int bus_property_get(sd_bus *bus, const char *path, const char *interface, const char *property,
+                     sd_bus_message *reply, void *userdata, sd_bus_error *error);
+/* Name → variant, for GetManagedObjects and lists. */
+int bus_append_properties(Bus *b, sd_bus_message *m, const ObjectClass *c, const void *object);
+int bus_register_objects(sd_bus *bus, bool simulated, Bus *b);
+
+/* ---- bus-gate.c: who may call what; every method goes through bus_gate_method() ---- */
+
+typedef enum GateAction {
+        ACTION_NONE,
+        ACTION_INSPECT,
+        ACTION_ASSIGN,
+        ACTION_MANAGE_OTHERS,
+        ACTION_RESET,
+        ACTION_EJECT,
+        ACTION_FORCE,
+        ACTION_POLICY,
+        _ACTION_MAX,
+} GateAction;
+
+/* Parses, calls the engine, formats. 1: replied; 0: parked, the engine's reply will come or request_require() asks;
+ * negative with err filled: the error is sent. */
+typedef int (*RequestHandler)(Request *q, Error *err);
+/* Fills in what polkit may show and match on. */
+typedef int (*GateDetails)(Request *q, sd_bus_message *m);
+
+typedef struct GateRow {
+        const char *interface, *member;
+        GateAction action;
+        unsigned flags;
+        GateDetails details;
+        RequestHandler handler;
+} GateRow;
+#define GATE_PUBLIC (1U << 0) /* reads what is shown to all; the caller is not even looked up */
+#define GATE_OWNER (1U << 1)  /* the object's owner needs no authorisation */
+
+extern const GateRow gate_table[];
+extern const size_t gate_table_size;
+const char *gate_action_to_string(GateAction a);
+const GateRow *gate_find(const char *interface, const char *member);
+/* Every method of the vtable has a row and goes through the gate; -EINVAL else. */
+int gate_check_vtable(const char *interface, const sd_bus_vtable *vtable);
+int bus_gate_method(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
+int gate_details_none(Request *q, sd_bus_message *m);
+int gate_details_devices(Request *q, sd_bus_message *m); /* arguments "as devices, s owner" */
+int gate_details_object(Request *q, sd_bus_message *m);  /* of the object that is called */
+
+/* ---- bus-request.c: one method call on its way ---- */
+
+typedef enum RequestStage {
+        REQUEST_CREDENTIALS, /* the bus is asked who calls */
+        REQUEST_POLKIT,
+        REQUEST_ENGINE,      /* the engine has it */
+        REQUEST_PRESENCE,    /* answered by the engine; is the caller still there? */
+} RequestStage;
+
+struct Request {
+        Bus *bus;
+        ListLink link;
+        sd_bus_message *message;
+        const GateRow *row;
+        RequestStage stage;
+        bool counted;          /* against the quota */
+        bool gone;             /* the caller has left: no reply */
+        uint64_t watch_epoch;  /* of the bus when it came; 0: nobody would have seen the caller leave */
+        bool have_credentials;
+        uid_t uid;
+        uint32_t pid;
+        bool privileged;       /* root or the admin group */
+        unsigned granted;      /* 1 << GateAction, by polkit */
+        GateAction asking;
+        sd_bus_slot *slot;     /* the call to the bus or to polkit */
+        sd_bus_message *reply; /* REQUEST_PRESENCE: what will be sent */
+        void *data;            /* of the handler; freed with free() */
+};
+
+int request_new(Bus *b, sd_bus_message *m, const GateRow *row, Request **ret);
+Request *request_free(Request *q);
+DEFINE_CLEANUP(Request *, request_free);
+/* Takes the request over: goes as far as it can without waiting. */
+void request_advance(Request *q);
+/* From a handler. 1: granted; 0: polkit is asked, return 0; the handler runs again from its start. */
+int request_require(Request *q, GateAction action, Error *err);
+bool request_is_granted(const Request *q, GateAction action);
+void request_caller(const Request *q, Caller *ret);
+/* The object that was called, looked up now. ERROR_NOT_FOUND. */
+int request_find(Request *q, ObjectKind kind, Error *err, void **ret);
+/* The reply that the handler fills. Sent and the request freed by request_send(). */
+int request_new_reply(Request *q, sd_bus_message **ret);
+/* From handlers: sends and returns 1, or -errno with err. Takes the message over. */
+int request_reply(Request *q, sd_bus_message *reply, int r, Error *err);
+/* From engine callbacks: ends the request with the reply (taken over), or with an error when r < 0. */
+void request_finish(Request *q, sd_bus_message *reply, int r);
+void request_fail(Request *q, const Error *error);
+/* As request_finish(), but says nothing and forgets the client where it has left meanwhile. */
+void request_finish_if_present(Request *q, sd_bus_message *reply, int r);
+/* For methods whose answer is (o job) or nothing. */
+void request_engine_job(const EngineAnswer *answer, const Error *error, void *userdata);
+void request_engine_json(const EngineAnswer *answer, const Error *error, void *userdata);
+/* Counts the requests of one user that are pending. */
+size_t bus_count_requests(const Bus *b, uid_t uid);
+/* The client is gone: its requests wait for nobody any more. */
+void bus_drop_requests(Bus *b, const char *name);
+
+/* ---- bus-polkit.c ---- */
+
+/* Asks for one more authorisation; the request goes on from the start when it is granted. */
+int polkit_ask(Request *q, GateAction action);
+
+/* ---- bus-client.c: who is behind a unique name ---- */
+
+struct Client {
+        char *name;
+        ListLink link;
+        uid_t uid;
+        uint32_t pid;
+        bool privileged;
+};
+Client *bus_client(Bus *b, const char *name);
+/* Asks the bus; the request goes on when the answer is there. */
+int client_ask(Request *q);
+/* Is the sender still connected? done is called from the loop. */
+int client_ask_presence(Request *q);
+void client_forget(Bus *b, const char *name);
+void clients_free(Bus *b);
+/* Installs or removes the one match, as bus->watch_wanted and the pending questions need it. */
+int client_watch_update(Bus *b);
+
+/* ---- bus-options.c: a{sv} of options, one table per method ---- */
+
+typedef enum OptionType {
+        OPTION_STRING, /* const char *, borrowed from the message; 1 to max bytes, no control characters */
+        OPTION_BOOL,
+        OPTION_TRISTATE, /* int, from a boolean; the caller presets -1 for "not given" */
+        OPTION_U32,    /* uint32_t */
+        OPTION_I32,    /* int32_t */
+        OPTION_U64,    /* uint64_t */
+        OPTION_FD,     /* int, borrowed from the message */
+        OPTION_LABELS, /* char **: "key=value", owned by the target */
+        OPTION_CHOICE, /* int; a string of choices[] */
+} OptionType;
+
+typedef struct OptionRow {
+        const char *key;
+        OptionType type;
+        size_t offset;              /* of the target's member */
+        uint64_t max;               /* bytes of a string, or the largest number; 0: no limit but the type's */
+        const char *const *choices; /* n_choices of them; a NULL one cannot be chosen */
+        size_t n_choices;
+        const char *expect;         /* for the error */
+} OptionRow;
+#define OPTIONS_MAX 24U
+#define LABELS_TEXT "a dictionary of at most 32 strings (a{ss})"
+/* Reads an a{sv}; ERROR_INVALID names the key and what was expected. */
+int options_read(sd_bus_message *m, const OptionRow *rows, size_t n_rows, void *target, Error *err);
+int options_read_none(sd_bus_message *m, Error *err);
+/* Reads an "as" of at most max names. */
+int options_read_names(sd_bus_message *m, const char *what, size_t max, Error *err, char ***ret);
+/* Reads an "s" of at most max bytes of printable UTF-8. Borrowed. */
+int options_read_string(sd_bus_message *m, const char *what, size_t max, Error *err, const char **ret);
+#define DEVICE_NAME_SIZE_MAX 255U
+
+/* ---- bus-format.c ---- */
+
+int format_error(sd_bus_message *call, const Error *error, sd_bus_message **ret);
+/* A JSON object as a{sv}. */
+int format_json_dict(sd_bus_message *m, const Json *object);
+/* Name → variant. */
+int format_entry(sd_bus_message *m, const char *name, const char *signature, const void *value);
+
+/* ---- bus-changes.c: what has been shown, what has changed since ---- */
+
+int bus_changes_start(Bus *b);
+void bus_changes_stop(Bus *b);
+
+/* ---- handlers ---- */
+
+int manager_assign(Request *q, Error *err);
+int manager_plan(Request *q, Error *err);
+int manager_explain(Request *q, Error *err);
+int manager_get_device(Request *q, Error *err);
+int manager_get_assignment(Request *q, Error *err);
+int manager_rescan(Request *q, Error *err);
+int manager_snapshot(Request *q, Error *err);
+int manager_doctor(Request *q, Error *err);
+int list_devices(Request *q, Error *err);
+int list_assignments(Request *q, Error *err);
+int device_get_facts(Request *q, Error *err);
+int device_reset(Request *q, Error *err);
+int device_set_virtual_functions(Request *q, Error *err);
+int assignment_open(Request *q, Error *err);
+int assignment_attach(Request *q, Error *err);
+int assignment_release(Request *q, Error *err);
+int assignment_acknowledge_method(Request *q, Error *err);
+int assignment_get_events(Request *q, Error *err);
+int job_cancel(Request *q, Error *err);
+int simulator_advance(Request *q, Error *err);
+int simulator_inject(Request *q, Error *err);
+int simulator_clear_faults(Request *q, Error *err);
+int simulator_hold(Request *q, Error *err);
+int simulator_unhold(Request *q, Error *err);
+int simulator_rebind(Request *q, Error *err);
+int simulator_remove(Request *q, Error *err);
+int simulator_surprise_remove(Request *q, Error *err);
+int simulator_add(Request *q, Error *err);
+int simulator_lose_events(Request *q, Error *err);
