@@ -42,5 +42,6 @@ int host_sim_remove(Host *h, PciAddress a); /* orderly removal: blocks (in the m
 int host_sim_surprise_remove(Host *h, PciAddress a);
 int host_sim_add(Host *h, const char *device_json, size_t n, Error *err); /* one element of "devices" */
 void host_sim_lose_events(Host *h, unsigned n); /* the next n events are lost, then OVERFLOW */
+int host_sim_trigger(Host *h, PciAddress a); /* `udevadm trigger`: a synthetic "change" */
 /* Is a descriptor that Open gave out still open anywhere? */
 bool host_sim_is_held(Host *h, PciAddress a);
