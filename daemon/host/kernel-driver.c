@@ -123,11 +123,13 @@ static int load_aliases(KernelHost *k) {
         }
         for (size_t i = 0; i < k->n_aliases; i++) {
                 PciModuleAlias a = k->aliases[i];
+                size_t n = strlen(a.pattern) + 1;
 
-                k->aliases[i].pattern = strcpy(p, a.pattern);
-                p += strlen(p) + 1;
-                k->aliases[i].module = strcpy(p, a.module);
-                p += strlen(p) + 1;
+                k->aliases[i].pattern = memcpy(p, a.pattern, n);
+                p += n;
+                n = strlen(a.module) + 1;
+                k->aliases[i].module = memcpy(p, a.module, n);
+                p += n;
         }
         return 0;
 }

@@ -64,7 +64,7 @@ static int compare_entries(const void *a, const void *b) {
 static int add_entry(SysChildren *c, PciAddress a, const char *subsystem, const char *name) {
         Entry *e;
 
-        if (c->n >= 4 * SYS_NAMES_MAX)
+        if (c->n >= (size_t) 4 * SYS_NAMES_MAX)
                 return -E2BIG;
         if (ARRAY_RESERVE_ONE(c->entries, c->n, c->allocated) < 0)
                 return -ENOMEM;
