@@ -338,6 +338,8 @@ static int dispatch(HostJob *job, ProtocolMessage *m) {
                 return on_platform(job, &d);
         case PROTOCOL_FD:
                 return on_fd(job, &d, m);
+        case PROTOCOL_PROGRESS:
+                return decoder_finish(&d);
         case PROTOCOL_FINISHED:
                 return on_finished(job, &d);
         case PROTOCOL_HELLO:

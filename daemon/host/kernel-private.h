@@ -36,9 +36,7 @@ typedef struct KernelHost {
         unsigned n_jobs; /* that are not detached and not unknown */
         sd_event_source *spare_source;
 
-        char *alias_text; /* owns the strings of aliases */
-        PciModuleAlias *aliases;
-        size_t n_aliases, aliases_allocated;
+        SysAliases aliases;
         bool aliases_loaded;
 } KernelHost;
 

@@ -21,8 +21,7 @@ static void kernel_free(Host *h) {
         sd_event_source_disable_unref(k->spare_source);
         sd_event_unref(k->event);
         sys_tree_done(&k->tree);
-        free(k->aliases);
-        free(k->alias_text);
+        sys_aliases_done(&k->aliases);
         free(k->root);
         free(k->runtime_dir);
         free(k->worker_socket);

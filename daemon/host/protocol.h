@@ -30,6 +30,7 @@ typedef enum ProtocolType {
         PROTOCOL_SLOT,
         PROTOCOL_PLATFORM,
         PROTOCOL_FD,
+        PROTOCOL_PROGRESS, /* long work goes on: the deadline starts anew */
         PROTOCOL_FINISHED,
         _PROTOCOL_TYPE_MAX,
 } ProtocolType;

@@ -6,6 +6,7 @@
  * daemon's kernel host and by the worker. Every path is relative to a descriptor that was opened once.
  */
 
+#include "pci/driver.h"
 #include "pci/facts.h"
 
 #define SYS_FUNCTIONS_MAX 65536U
@@ -48,3 +49,14 @@ DEFINE_CLEANUP(SysChildren *, sys_children_free);
 int sys_children_add_to_use(const SysChildren *c, PciAddress a, PciUse *use);
 /* The same for one function alone, by walking its directory: for events. */
 int sys_children_walk(const SysTree *t, PciAddress a, PciUse *use);
+
+/* ---- VFIO modules' aliases ---- */
+
+typedef struct SysAliases {
+        PciModuleAlias *list;
+        size_t n, allocated;
+        char *text; /* the strings of the list */
+} SysAliases;
+/* None is no failure. */
+int sys_aliases_load(const SysTree *t, SysAliases *ret);
+void sys_aliases_done(SysAliases *a);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The steps of a plan, one at a time. Each looks at the identity of its device through the device's own directory
+ * descriptor before it writes, and reads back the fact that must show afterwards.
+ */
+
+#include "host/step-error.h"
+#include "worker/worker.h"
+
+typedef struct StepRun {
+        Worker *w;
+        const Plan *plan;
+        const Step *step;
+        bool redo;              /* recovery: what shows already counts as done */
+        int fd;                 /* directory of the step's device; -EBADF without one */
+        /* For the explanation of a failure: */
+        bool has_found;
+        char found[PCI_DRIVER_NAME_MAX];
+        char detail[256];
+        PciUse use;             /* holders */
+} StepRun;
+void step_run_done(StepRun *s);
+#define _cleanup_step_run_ _cleanup_(step_run_done)
+
+/* Opens the device of the step and checks that it is the one that the plan was made for: -ENODEV, -ESTALE. */
+int step_run_open(StepRun *s);
+int step_do(StepRun *s);
+/* Does nothing where the facts show that there is nothing to undo. */
+int step_undo(StepRun *s);
+
+/* ---- pieces, steps-*.c ---- */
+
+/* "" without a driver. */
+int step_read_driver(const StepRun *s, char driver[PCI_DRIVER_NAME_MAX]);
+/* One write(2); the file is cut first, which sysfs ignores and a made tree needs. */
+int step_write(int dir_fd, const char *path, const char *value);
+/* Waits for `shows` to hold where the tree is a made one; asks once where a kernel is behind it. */
+bool step_await(StepRun *s, bool (*shows)(const StepRun *s, const char *value), const char *value);
+
+int step_do_unbind(StepRun *s, const char *driver);
+int step_do_probe(StepRun *s, const char *expect);
+int step_do_override(StepRun *s, const char *value);
+int step_do_numvfs(StepRun *s, const char *value);
+int step_do_reset(StepRun *s);
+int step_do_await_ready(StepRun *s);
+int step_do_verify(StepRun *s);
+int step_do_node_owner(StepRun *s, const char *value);
+int step_do_trial_attach(StepRun *s);
+/* timeout 0: look once. -EBUSY with the holders in s->use, -ENOTBLK with the proof in s->detail. */
+int step_do_prove_unheld(StepRun *s, uint32_t timeout_msec);

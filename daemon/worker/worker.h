@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Inside of the worker program. It is plain synchronous code: it may sleep in the kernel wherever it likes, and whoever
+ * started it watches the time. One request is worked on at a time.
+ */
+
+#include "host/host.h"
+#include "host/protocol.h"
+#include "host/sysfs.h"
+#include "worker/critical.h"
+
+typedef struct Worker {
+        SysTree tree;
+        int socket;
+        const char *runtime_dir;
+        bool cancelled;     /* the daemon asked to stop before the next step */
+        bool gone;          /* the daemon is not there any more: nothing more may be begun */
+        Encoder encoder;    /* scratch of the message at hand */
+        Critical *critical; /* of this request, made at first need */
+} Worker;
+
+/* worker.c: what the daemon is told. Once the daemon is gone these do nothing. */
+void worker_send(Worker *w, ProtocolType type, const int *fds, size_t n_fds); /* w->encoder; resets it */
+void worker_progress(Worker *w);
+void worker_step(Worker *w, ProtocolType type, size_t step, bool undo, int error);
+void worker_finish(Worker *w, const HostResult *result);
+/* DONE for 0, else FAILED with the errno and "what: the kernel's word for it". */
+void worker_finish_simple(Worker *w, int error, const char *what);
+/* Takes note of a cancellation and of the daemon's end. True if work may go on. */
+bool worker_may_go_on(Worker *w);
+/* Waits that long, but not past the daemon's end or a cancellation. False: stop waiting. */
+bool worker_pause(Worker *w, unsigned msec);
+int worker_critical(Worker *w, Critical **ret);
+
+/* read.c */
+void worker_read(Worker *w, const HostRequest *r);
+/* Only the registers that the decoder wants. -ENODEV gone, -errno. */
+int worker_read_config(int function_fd, PciConfig *ret);
+int worker_read_children(Worker *w, const SysChildren *children, PciAddress a, PciUse *use);
+/* Attributes that a snapshot or READ wants, in two halves: those that take a driver's lock or wait for hardware come
+ * late. */
+bool worker_attribute_is_late(PciAttribute a);
+
+/* use.c: who has the nodes of a function open, of itself and of the children that `use` holds; added to `use`. */
+int worker_find_holders(Worker *w, PciAddress a, PciUse *use);
+
+/* plan.c, steps.c */
+void worker_plan(Worker *w, const Plan *plan, bool recovery);
+
+/* open.c */
+void worker_open(Worker *w, const HostRequest *r);
+
+/* snapshot.c, platform.c, prepare.c, process.c */
+void worker_snapshot(Worker *w, bool redact);
+void worker_platform(Worker *w);
+int worker_read_platform(const SysTree *t, HostPlatform *ret);
+void worker_prepare(Worker *w, char *const *modules);
+void worker_process(Worker *w, const HostRequest *r);
