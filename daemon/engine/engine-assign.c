@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Assign, from the request to an active assignment: claim in memory, fresh facts, verdict, plan, token, journal, worker,
+ * journal. Until the journal has the plan nothing is written to the kernel; until it has the outcome nothing is
+ * acknowledged. A failure leaves what was before; an unknown outcome keeps the claim until the facts are known again.
+ */
+
+#include <assert.h>
+#include <fcntl.h>
+
+#include "engine/engine-private.h"
+
+#define ASSIGN_WHAT (HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE | HOST_READ_GROUP)
+
+static Request *task_request(const Task *t) {
+        return t->data;
+}
+
+static void request_data_free(void *data) {
+        (void) request_free(data);
+}
+
+const char *assignment_node_owner(const Assignment *a, char *buffer, size_t size) {
+        assert(a);
+        if (a->user_uid == UID_UNSET && !a->by_node)
+                return NULL;
+        (void) snprintf(buffer, size, "%u:%u", (unsigned) (a->user_uid == UID_UNSET ? a->creator_uid : a->user_uid),
+                        a->user_gid == GID_UNSET ? 0U : (unsigned) a->user_gid);
+        return buffer;
+}
+
+/* ---- the end of it ---- */
+
+/* Nothing was done to the kernel, or all of it was undone. */
+static void assign_fail(Task *t, Error *err) {
+        Engine *e = t->engine;
+        Assignment *a = inventory_assignment(e->inventory, t->assignment);
+        Job *j = task_job(t);
+
+        if (t->cancelled)
+                (void) error_set(err, ERROR_FAILED, "The job was cancelled");
+        if (a)
+                engine_audit(a, MESSAGE_DENIED, LOG_NOTICE, "Refused to assign to %s: %s", a->owner, err->message);
+        if (a && a->job == j)
+                a->job = NULL;
+        if (j)
+                engine_job_finish(e, j, t->cancelled ? JOB_CANCELLED : JOB_FAILED, err);
+        if (a && engine_step(e, a, ASSIGNMENT_EVENT_PREPARE_FAILED))
+                engine_drop_assignment(e, a);
+        task_free(t);
+}
+
+static void assign_fail_set(Task *t, ErrorCode code, const char *text) {
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        (void) error_set(&err, code, "%s", text);
+        assign_fail(t, &err);
+}
+
+static void assign_done(Task *t) {
+        Engine *e = t->engine;
+        Assignment *a = inventory_assignment(e->inventory, t->assignment);
+        _cleanup_error_ Error err = ERROR_INIT;
+        Job *j = task_job(t);
+        bool unrecorded;
+        int r;
+
+        a->job = NULL;
+        (void) engine_step(e, a, ASSIGNMENT_EVENT_PREPARED);
+        r = store_end(e->store, a->plan->id, HOST_OUTCOME_DONE, a);
+        unrecorded = r < 0;
+        engine_refresh_plan(e, a->plan);
+        if (unrecorded) {
+                (void) error_set(&err, ERROR_FAILED, "The assignment could not be recorded: %s; it is taken back",
+                                 strerrordesc_np(-r));
+                engine_job_finish(e, j, JOB_FAILED, &err);
+        } else {
+                engine_audit(a, MESSAGE_ASSIGNED, LOG_NOTICE, "Assigned to %s", a->owner);
+                engine_job_finish(e, j, JOB_DONE, NULL);
+        }
+        task_free(t);
+        r = owner_set_deadline(e, a);
+        if (r < 0)
+                (void) log_warning_errno(r, "Failed to watch the deadline of assignment %s: %m", a->id);
+        if (unrecorded || a->release_wanted)
+                (void) engine_begin_release(e, a, NULL, false, unrecorded ? "not recorded" : "asked for meanwhile");
+}
+
+/* ---- the plan runs ---- */
+
+static void holders_to_details(const HostResult *result, Error *err) {
+        _cleanup_json_ Json *j = json_new_object();
+        Json *list = json_new_array();
+
+        if (result->n_holders == 0) {
+                (void) json_free(list);
+                return;
+        }
+        for (size_t i = 0; i < result->n_holders; i++) {
+                Json *one = json_new_object();
+
+                (void) json_set_u64(one, "pid", result->holders[i].pid);
+                (void) json_set_u64(one, "uid", result->holders[i].uid);
+                (void) json_set_string(one, "command", result->holders[i].comm);
+                (void) json_set_string(one, "unit", result->holders[i].unit);
+                (void) json_set_string(one, "holds", result->holders[i].what);
+                (void) json_append(list, one);
+        }
+        (void) json_set(j, "holders", list);
+        error_take_details(err, json_to_text(j, false));
+}
+
+int engine_result_error(const HostResult *result, const char *context, Error *err) {
+        int r = error_from_result(err, result, context);
+
+        holders_to_details(result, err);
+        return r;
+}
+
+/* The kernel was touched and neither state before nor after is certain: undo by the facts. */
+static void assign_undo(Task *t) {
+        Engine *e = t->engine;
+        Assignment *a = inventory_assignment(e->inventory, t->assignment);
+        int r;
+
+        if (a) {
+                r = engine_begin_undo(e, a, t->plan, t->job);
+                if (r < 0)
+                        (void) log_error_errno(r, "Failed to undo the plan of assignment %s; a restart will: %m", a->id);
+        }
+        task_free(t);
+}
+
+static void assign_unknown(Task *t, const HostResult *result) {
+        _cleanup_error_ Error err = ERROR_INIT;
+        Job *j = task_job(t);
+
+        (void) engine_result_error(result, "Assigning", &err);
+        if (j)
+                engine_job_set_state(t->engine, j, JOB_STUCK);
+        task_refuse(t, &err);
+        t->ended = assign_undo;
+}
+
+static void plan_finished(Task *t, const HostResult *result) {
+        Engine *e = t->engine;
+        Assignment *a = inventory_assignment(e->inventory, t->assignment);
+        _cleanup_error_ Error err = ERROR_INIT;
+        int r;
+
+        assert(a); /* claimed: nobody else drops it */
+        if (result->outcome == HOST_OUTCOME_DONE) {
+                assign_done(t);
+                return;
+        }
+        if (result->outcome == HOST_OUTCOME_UNKNOWN) {
+                assign_unknown(t, result);
+                return;
+        }
+        (void) engine_result_error(result, "Assigning", &err);
+        engine_refresh_plan(e, a->plan);
+        if (result->outcome == HOST_OUTCOME_FAILED) {
+                task_refuse(t, &err);
+                assign_undo(t);
+                return;
+        }
+        engine_audit(a, MESSAGE_ROLLED_BACK, LOG_NOTICE, "The assignment to %s was rolled back: %s", a->owner,
+                     err.message);
+        r = store_end(e->store, a->plan->id, result->outcome, NULL);
+        if (r >= 0)
+                r = store_forget(e->store, a->id);
+        if (r < 0)
+                (void) log_warning_errno(r, "Failed to record the end of a plan; a restart looks at it again: %m");
+        assign_fail(t, &err);
+}
+
+static int journal_and_run(Task *t, Assignment *a, Error *err) {
+        Engine *e = t->engine;
+        Job *j = task_job(t);
+        int r;
+
+        r = plan_copy(a->plan, &t->plan);
+        if (r >= 0)
+                r = job_set_plan(j, a->plan);
+        if (r < 0)
+                return error_set(err, ERROR_FAILED, "Not enough memory for the plan");
+        engine_mark_job(e, a->plan, j);
+        engine_job_changed(e, j);
+        r = store_begin(e->store, a->plan, a);
+        if (r < 0)
+                return error_set(err, ERROR_FAILED, "The plan could not be recorded, so nothing was done: %s",
+                                 strerrordesc_np(-r));
+        r = task_run_plan(t, plan_finished);
+        if (r < 0) {
+                (void) store_end(e->store, a->plan->id, HOST_OUTCOME_ROLLED_BACK, NULL);
+                (void) store_forget(e->store, a->id);
+                return error_set(err, ERROR_BUSY, "Too much is waiting for a worker; try again");
+        }
+        return 0;
+}
+
+/* ---- decision ---- */
+
+static int decide(Task *t, Assignment *a, Error *err) {
+        Engine *e = t->engine;
+        Request *q = task_request(t);
+        _cleanup_free_ Device **devices = NULL, **members = NULL;
+        char owner[32], token[TOKEN_MAX];
+        AskedFor asked;
+        size_t n;
+        int r;
+
+        r = request_asked_for(e, q, a, err, &devices, &asked);
+        if (r >= 0)
+                r = engine_check(e, &asked, err, NULL);
+        if (r < 0)
+                return r;
+        r = engine_plan_members(e, &asked, &members, &n);
+        if (r < 0)
+                return error_set(err, ERROR_NOT_SUPPORTED, "The IOMMU groups have too many members");
+        /* The claim was made before the facts were read: a member that came meanwhile is not in it. */
+        for (size_t i = 0; i < n; i++)
+                if (!plan_find_device(a->plan, members[i]->facts.address))
+                        return error_set(err, ERROR_PLAN_STALE, "%s joined the IOMMU group meanwhile; try again",
+                                         PCI_ADDRESS_TEXT(members[i]->facts.address));
+        engine_token(&asked, q->owner, members, n, token);
+        r = engine_token_check(q->token, token, err);
+        if (r < 0)
+                return r;
+        return engine_plan_assign(e, &asked, assignment_node_owner(a, owner, sizeof(owner)), a->plan, err);
+}
+
+static void facts_finished(Task *t, const HostResult *result) {
+        Assignment *a = inventory_assignment(t->engine->inventory, t->assignment);
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        if (result->outcome == HOST_OUTCOME_UNKNOWN) {
+                /* Nothing was written. The task stays for its stuck devices; the assignment does not. */
+                Task *rest = t;
+                Job *j = task_job(t);
+
+                (void) error_from_result(&err, result, "Reading the facts");
+                task_refuse(t, &err);
+                rest->job = 0;
+                if (a)
+                        a->job = NULL;
+                if (j)
+                        engine_job_finish(t->engine, j, JOB_FAILED, &err);
+                if (a && engine_step(t->engine, a, ASSIGNMENT_EVENT_PREPARE_FAILED))
+                        engine_drop_assignment(t->engine, a);
+                return;
+        }
+        if (!a || t->cancelled || a->release_wanted) {
+                t->cancelled = true;
+                assign_fail_set(t, ERROR_FAILED, "The job was cancelled");
+                return;
+        }
+        if (result->outcome != HOST_OUTCOME_DONE) {
+                (void) error_from_result(&err, result, "Reading the facts");
+                assign_fail(t, &err);
+                return;
+        }
+        if (decide(t, a, &err) < 0 || journal_and_run(t, a, &err) < 0)
+                assign_fail(t, &err);
+}
+
+static int read_facts(Task *t) {
+        Engine *e = t->engine;
+        const Assignment *a = inventory_assignment(e->inventory, t->assignment);
+        _cleanup_free_ PciAddress *members = calloc(PLAN_DEVICES_MAX, sizeof(PciAddress));
+        size_t n = 0;
+
+        if (!members)
+                return -ENOMEM;
+        for (size_t i = 0; i < a->plan->n_devices; i++)
+                members[n++] = a->plan->devices[i].address;
+        t->urgent = true;
+        return task_read(t, members, n, ASSIGN_WHAT, facts_finished);
+}
+
+static void memlock_finished(Task *t, const HostResult *result) {
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        if (result->outcome != HOST_OUTCOME_DONE) {
+                (void) error_from_result(&err, result, "Raising the locked-memory limit");
+                assign_fail(t, &err);
+                return;
+        }
+        if (read_facts(t) < 0)
+                assign_fail_set(t, ERROR_BUSY, "Too much is waiting for a worker; try again");
+}
+
+/* ---- the request ---- */
+
+static int fill_assignment(Engine *e, const Caller *c, const Request *q, const AssignOptions *o, Error *err,
+                           Assignment *a) {
+        int r = engine_random_id(a->id);
+
+        if (r < 0)
+                return error_set(err, ERROR_FAILED, "No randomness: %s", strerrordesc_np(-r));
+        a->creator_uid = c->uid;
+        a->user_uid = o->uid;
+        a->user_gid = o->gid;
+        a->lifetime = o->lifetime < 0 ? LIFETIME_CONNECTION : o->lifetime;
+        a->force = o->force;
+        a->by_node = o->by_node;
+        a->memlock = o->memlock;
+        a->created_at = host_now(e->host);
+        a->attach_deadline = o->attach_within > 0 ? a->created_at + o->attach_within : 0;
+        if (free_and_strdup(&a->owner, q->owner) < 0 || strv_copy(o->labels, &a->labels) < 0 ||
+            free_and_strdup(&a->request_id, o->request_id) < 0 ||
+            free_and_strdup(&a->force_reason, o->force ? o->force_reason : NULL) < 0 ||
+            free_and_strdup(&a->bus_name, a->lifetime == LIFETIME_CONNECTION ? c->bus_name : NULL) < 0)
+                return error_set(err, ERROR_FAILED, "Not enough memory");
+        if (o->pidfd < 0)
+                return 0;
+        r = owner_prove(c, o->pidfd, o->uid, err, &a->pid, &a->pid_start);
+        if (r < 0)
+                return r;
+        a->pidfd = fcntl(o->pidfd, F_DUPFD_CLOEXEC, 3);
+        return a->pidfd < 0 ? error_set(err, ERROR_FAILED, "The pidfd cannot be kept: %s", strerrordesc_np(errno)) : 0;
+}
+
+static int make_claim(Engine *e, const Request *q, Assignment *a, Error *err) {
+        _cleanup_free_ Device **devices = NULL, **members = NULL;
+        AskedFor asked;
+        size_t n;
+        int r;
+
+        r = request_asked_for(e, q, a, err, &devices, &asked);
+        if (r < 0)
+                return r;
+        r = engine_plan_members(e, &asked, &members, &n);
+        if (r < 0)
+                return error_set(err, ERROR_NOT_SUPPORTED, "The IOMMU groups have more than %u members",
+                                 PLAN_DEVICES_MAX);
+        a->plan = plan_new(PLAN_ASSIGN);
+        if (!a->plan || engine_plan_devices(&asked, members, n, a->plan) < 0)
+                return error_set(err, ERROR_FAILED, "Not enough memory");
+        return engine_claim(e, a, a->plan, err);
+}
+
+static void answer_again(Task *t) {
+        Assignment *a = inventory_assignment(t->engine->inventory, t->assignment);
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        if (a)
+                task_answer(t, &(EngineAnswer) { .assignment = a, .job = task_job(t) });
+        else {
+                (void) error_set(&err, ERROR_FAILED, "The assignment failed meanwhile; see its job");
+                task_refuse(t, &err);
+        }
+        task_free(t);
+}
+
+/* An answer that does not wait for the job, or, with wait, one more that does. */
+int engine_answer_for(Engine *e, const Caller *c, const Assignment *a, bool wait, EngineReply reply, void *userdata) {
+        Task *t;
+        int r = task_new(e, c, reply, userdata, &t);
+
+        if (r < 0)
+                return r;
+        (void) string_copy(t->assignment, sizeof(t->assignment), a->id);
+        t->job = a->job ? a->job->id : 0;
+        t->waits = wait && a->job;
+        return t->waits ? 0 : task_answer_later(t, answer_again);
+}
+
+static int find_earlier(Engine *e, const Caller *c, const AssignOptions *o, uint64_t hash, EngineReply reply,
+                        void *userdata, Error *err) {
+        Assignment *a = engine_find_request(e, c->uid, o->request_id);
+
+        if (!a)
+                return 0;
+        if (a->request_hash != hash)
+                return error_set(err, ERROR_INVALID, "request-id \"%s\" was used with other arguments", o->request_id);
+        return engine_answer_for(e, c, a, !o->no_wait, reply, userdata) < 0
+                       ? error_set(err, ERROR_FAILED, "Not enough memory")
+                       : 1;
+}
+
+static int start(Engine *e, const Caller *c, Assignment *a, Request *q, EngineReply reply, void *userdata, Error *err) {
+        Task *t;
+        Job *j;
+
+        if (task_new(e, c, q->no_wait ? NULL : reply, userdata, &t) < 0)
+                return error_set(err, ERROR_FAILED, "Not enough memory");
+        (void) string_copy(t->assignment, sizeof(t->assignment), a->id);
+        if (engine_job_new(e, PLAN_ASSIGN, c->uid, a->id, &j) < 0) {
+                task_free(t);
+                return error_set(err, ERROR_FAILED, "Not enough memory");
+        }
+        t->job = j->id;
+        a->job = j;
+        engine_mark_job(e, a->plan, j);
+        if (q->memlock > 0) {
+                t->request = (HostRequest) {
+                        .type = HOST_REQUEST_PROCESS,
+                        .pidfd = a->pidfd,
+                        .memlock = q->memlock,
+                        .container_fd = -EBADF,
+                        .iommufd = -EBADF,
+                };
+                t->urgent = true;
+        }
+        if ((q->memlock > 0 ? task_run(t, memlock_finished) : read_facts(t)) < 0) {
+                (void) error_set(err, ERROR_BUSY, "Too much is waiting for a worker; try again");
+                a->job = NULL;
+                engine_mark_job(e, a->plan, NULL);
+                task_free(t);
+                engine_job_finish(e, j, JOB_FAILED, NULL);
+                return -error_code_to_errno(ERROR_BUSY);
+        }
+        t->data = q; /* from here on the task's */
+        t->data_free = request_data_free;
+        return 0;
+}
+
+static int check_request(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
+                         Error *err, Request **ret) {
+        int r = engine_check_options(c, o, err);
+
+        if (r >= 0)
+                r = request_new(e, devices, owner, o, err, ret);
+        if (r >= 0)
+                r = engine_check_quota(e, c, err);
+        return r;
+}
+
+/* The groups are taken: from here on a failure gives them back. */
+static int assign_claimed(Engine *e, const Caller *c, Assignment *a, Request *q, const AssignOptions *o,
+                          EngineReply reply, void *userdata, Error *err) {
+        int r = inventory_add_assignment(e->inventory, a);
+
+        if (r < 0) {
+                engine_unclaim(e, a);
+                (void) assignment_free(a);
+                return error_set(err, ERROR_FAILED, "Not enough memory");
+        }
+        if (e->observer.assignment_added)
+                e->observer.assignment_added(a, e->observer_userdata);
+        engine_show_claim(e, a);
+        owner_watch_clients(e);
+        r = owner_watch(e, a);
+        if (r < 0)
+                r = error_set(err, ERROR_FAILED, "The process cannot be watched: %s", strerrordesc_np(-r));
+        else
+                r = start(e, c, a, q, reply, userdata, err);
+        if (r < 0) {
+                engine_drop_assignment(e, a);
+                return r;
+        }
+        /* Out of memory here costs only the early answer: the job is known all the same. */
+        if (o->no_wait)
+                (void) engine_answer_for(e, c, a, false, reply, userdata);
+        return 0;
+}
+
+int engine_assign(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
+                  EngineReply reply, void *userdata, Error *err) {
+        _cleanup_(assignment_freep) Assignment *a = NULL;
+        _cleanup_(request_freep) Request *q = NULL;
+        uint64_t hash;
+        int r;
+
+        assert(e);
+        assert(c);
+        assert(o);
+        hash = engine_request_hash(devices, owner, o);
+        r = find_earlier(e, c, o, hash, reply, userdata, err);
+        if (r != 0)
+                return MIN(r, 0);
+        r = check_request(e, c, devices, owner, o, err, &q);
+        if (r < 0)
+                return r;
+        if (assignment_new(&a) < 0)
+                return error_set(err, ERROR_FAILED, "Not enough memory");
+        a->request_hash = hash;
+        r = fill_assignment(e, c, q, o, err, a);
+        if (r >= 0)
+                r = make_claim(e, q, a, err);
+        if (r < 0)
+                return r;
+        r = assign_claimed(e, c, TAKE_PTR(a), q, o, reply, userdata, err);
+        if (r >= 0)
+                (void) TAKE_PTR(q); /* the task's now */
+        return r;
+}

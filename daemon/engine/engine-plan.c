@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Facts to plans. Everything is proven unheld before the first write; then each function goes its way (unbind, override,
+ * probe), is verified, the groups are tried, and last of all the node gets its owner, so that nobody opens it in between.
+ * The way back undoes only what is still as the plan made it: what a foreign hand changed is left and reported.
+ */
+
+#include <assert.h>
+
+#include "engine/engine-private.h"
+#include "pci/driver.h"
+
+#define UNHELD_TIMEOUT_MSEC 1000U
+
+static int compare_devices(const void *a, const void *b) {
+        return pci_address_compare((*(Device *const *) a)->facts.address, (*(Device *const *) b)->facts.address);
+}
+
+static bool is_requested(const AskedFor *asked, const Device *d) {
+        for (size_t i = 0; i < asked->n_devices; i++)
+                if (asked->devices[i] == d)
+                        return true;
+        return false;
+}
+
+static bool is_parked(const Device *d) {
+        return verdict_role(&(VerdictMember) { .facts = &d->facts }) == VERDICT_ROLE_PARKED;
+}
+
+static bool contains(Device *const *members, size_t n, const Device *d) {
+        for (size_t i = 0; i < n; i++)
+                if (members[i] == d)
+                        return true;
+        return false;
+}
+
+static int add_group(const AskedFor *asked, Device *anchor, Device **members, size_t *n) {
+        if (!anchor->group) {
+                members[(*n)++] = anchor;
+                return 0;
+        }
+        LIST_FOREACH(&anchor->group->devices, link) {
+                Device *d = LIST_ENTRY(link, Device, in_group);
+
+                if (!is_requested(asked, d) && !is_parked(d))
+                        continue;
+                if (*n >= PLAN_DEVICES_MAX)
+                        return -E2BIG;
+                members[(*n)++] = d;
+        }
+        return 0;
+}
+
+int engine_plan_members(Engine *e, const AskedFor *asked, Device ***ret, size_t *ret_n) {
+        _cleanup_free_ Device **members = calloc(PLAN_DEVICES_MAX + 1, sizeof(Device *));
+        size_t n = 0;
+        int r;
+
+        assert(e);
+        assert(asked);
+        assert(ret);
+        assert(ret_n);
+        if (!members)
+                return -ENOMEM;
+        for (size_t i = 0; i < asked->n_devices; i++) {
+                if (contains(members, n, asked->devices[i]))
+                        continue;
+                r = add_group(asked, asked->devices[i], members, &n);
+                if (r < 0)
+                        return r;
+        }
+        qsort(members, n, sizeof(Device *), compare_devices);
+        *ret = TAKE_PTR(members);
+        *ret_n = n;
+        return 0;
+}
+
+static char *used_by(const Device *d) {
+        _cleanup_strbuf_ StrBuf b = {};
+
+        for (size_t i = 0; i < d->use.n_children && i < 8; i++)
+                strbuf_addf(&b, "%s%s %s", i > 0 ? ", " : "", d->use.children[i].subsystem, d->use.children[i].name);
+        return strbuf_steal(&b);
+}
+
+static int fill_device(PlanDevice *p, const Device *d, bool requested) {
+        p->group = d->group ? d->group->id : 0;
+        p->vendor = d->facts.vendor;
+        p->device = d->facts.device;
+        p->subsystem_vendor = d->facts.subsystem_vendor;
+        p->subsystem_device = d->facts.subsystem_device;
+        p->requested = requested;
+        free(p->used_by);
+        p->used_by = used_by(d);
+        if (free_and_strdup(&p->driver_before, d->facts.driver) < 0 ||
+            free_and_strdup(&p->override_before, d->live ? strempty(pci_live_override(d->live)) : "") < 0 ||
+            free_and_strdup(&p->driver, strempty(p->driver)) < 0 || !p->used_by)
+                return -ENOMEM;
+        return 0;
+}
+
+int engine_plan_devices(const AskedFor *asked, Device *const *members, size_t n, Plan *plan) {
+        assert(asked);
+        assert(plan);
+        for (size_t i = 0; i < n; i++) {
+                PlanDevice *p = plan_add_device(plan, members[i]->facts.address);
+                int r = p ? fill_device(p, members[i], is_requested(asked, members[i])) : -ENOMEM;
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+bool plan_device_is(const PlanDevice *p, const PciFacts *f) {
+        assert(p);
+        assert(f);
+        return p->vendor == f->vendor && p->device == f->device && p->subsystem_vendor == f->subsystem_vendor &&
+               p->subsystem_device == f->subsystem_device;
+}
+
+/* ---- steps ---- */
+
+static int add_step(Step *s, uint32_t timeout, const char *value, const char *undo, const char *expect) {
+        if (!s)
+                return -ENOMEM;
+        s->timeout_msec = timeout;
+        return step_set(s, value, undo, expect);
+}
+
+static int add_bind(Engine *e, Plan *plan, const PlanDevice *p) {
+        uint32_t timeout = e->options.step_timeout_msec;
+        int r;
+
+        if (streq(p->driver, p->driver_before))
+                return 0;
+        if (p->driver_before[0]) {
+                r = add_step(plan_add_device_step(plan, STEP_UNBIND, p), timeout, p->driver_before, p->driver_before,
+                             NULL);
+                if (r < 0)
+                        return r;
+        }
+        r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, p->driver, p->override_before,
+                     p->driver);
+        if (r < 0)
+                return r;
+        return add_step(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, p->driver, p->driver);
+}
+
+static int add_proofs(Plan *plan) {
+        int r = 0;
+
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i), UNHELD_TIMEOUT_MSEC,
+                             NULL, NULL, NULL);
+        return r;
+}
+
+static int add_node_owner(Engine *e, Plan *plan, const char *from, const char *to) {
+        _cleanup_free_ uint32_t *groups = NULL;
+        size_t n = 0;
+        int r;
+
+        r = plan_groups(plan, &groups, &n);
+        for (size_t i = 0; i < n && r >= 0; i++)
+                r = add_step(plan_add_step(plan, STEP_SET_NODE_OWNER, groups[i]), e->options.step_timeout_msec, to,
+                             from, to);
+        return r;
+}
+
+static int choose_drivers(Engine *e, const AskedFor *asked, Plan *plan, Error *err) {
+        for (size_t i = 0; i < plan->n_devices; i++) {
+                PlanDevice *p = plan->devices + i;
+                const Device *d = inventory_device(e->inventory, p->address);
+                char name[PCI_DRIVER_NAME_MAX];
+                int r;
+
+                if (!d)
+                        return error_set(err, ERROR_GONE, "%s went away", PCI_ADDRESS_TEXT(p->address));
+                r = fill_device(p, d, p->requested);
+                if (r < 0)
+                        return error_set(err, ERROR_FAILED, "Not enough memory for a plan");
+                if (asked->driver && p->requested)
+                        (void) string_copy(name, sizeof(name), asked->driver);
+                else {
+                        r = host_choose_driver(e->host, &d->facts, name, sizeof(name));
+                        if (r < 0)
+                                return error_set(err, ERROR_NOT_SUPPORTED, "%s has no VFIO driver on this host",
+                                                 PCI_ADDRESS_TEXT(p->address));
+                }
+                /* A parked function rests on any VFIO driver; it need not move from one to another. */
+                if (!p->requested && pci_driver_is_vfio(d->facts.driver))
+                        (void) string_copy(name, sizeof(name), d->facts.driver);
+                if (free_and_strdup(&p->driver, name) < 0)
+                        return error_set(err, ERROR_FAILED, "Not enough memory for a plan");
+        }
+        return 0;
+}
+
+static int add_assign_steps(Engine *e, const char *node_owner, Plan *plan) {
+        int r = add_proofs(plan);
+
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                r = add_bind(e, plan, plan->devices + i);
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i), e->options.step_timeout_msec,
+                             NULL, NULL, plan->devices[i].driver);
+        if (r >= 0 && plan->n_devices > 0)
+                r = add_step(plan_add_step(plan, STEP_TRIAL_ATTACH, plan->devices[0].group),
+                             e->options.step_timeout_msec, NULL, NULL, NULL);
+        if (r >= 0 && node_owner)
+                r = add_node_owner(e, plan, "0:0", node_owner);
+        return r;
+}
+
+int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan, Error *err) {
+        int r;
+
+        assert(e);
+        assert(asked);
+        assert(plan);
+        r = choose_drivers(e, asked, plan, err);
+        if (r < 0)
+                return r;
+        r = engine_random_id(plan->id);
+        if (r >= 0)
+                r = add_assign_steps(e, node_owner, plan);
+        if (r < 0)
+                return error_set(err, ERROR_FAILED, "The plan could not be made: %s", strerrordesc_np(-r));
+        return 0;
+}
+
+/* ---- the way back ---- */
+
+static int copy_devices(const Plan *made, Plan *plan) {
+        for (size_t i = 0; i < made->n_devices; i++) {
+                const PlanDevice *from = made->devices + i;
+                PlanDevice *to = plan_add_device(plan, from->address);
+
+                if (!to)
+                        return -ENOMEM;
+                *to = *from;
+                to->driver = to->driver_before = to->override_before = to->used_by = NULL;
+                if (free_and_strdup(&to->driver, strempty(from->driver)) < 0 ||
+                    free_and_strdup(&to->driver_before, strempty(from->driver_before)) < 0 ||
+                    free_and_strdup(&to->override_before, strempty(from->override_before)) < 0 ||
+                    free_and_strdup(&to->used_by, strempty(from->used_by)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* The devices that are there and still the same hardware. */
+static int copy_present(Engine *e, const Plan *made, Plan *plan) {
+        int r = copy_devices(made, plan);
+        size_t kept = 0;
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < plan->n_devices; i++) {
+                PlanDevice *p = plan->devices + i, swap;
+                const Device *d = inventory_device(e->inventory, p->address);
+
+                if (!d || d->gone || !plan_device_is(p, &d->facts))
+                        continue;
+                swap = plan->devices[kept];
+                plan->devices[kept++] = *p;
+                *p = swap;
+        }
+        for (size_t i = kept; i < plan->n_devices; i++) {
+                PlanDevice *p = plan->devices + i;
+
+                free(p->driver);
+                free(p->driver_before);
+                free(p->override_before);
+                free(p->used_by);
+        }
+        plan->n_devices = kept;
+        return 0;
+}
+
+/* Back to the former driver. What binds then is compared afterwards: a driver that would not come back is no reason to
+ * take the device away from the host again. */
+static int add_restore(Engine *e, Plan *plan, const PlanDevice *p) {
+        const Device *d = inventory_device(e->inventory, p->address);
+        uint32_t timeout = e->options.step_timeout_msec;
+        const char *now = d ? d->facts.driver : "";
+        int r = 0;
+
+        if (streq(p->driver, p->driver_before) || isempty(p->driver))
+                return 0;
+        if (now[0] && !streq(now, p->driver))
+                return 0; /* a foreign hand bound it elsewhere */
+        if (now[0])
+                r = add_step(plan_add_device_step(plan, STEP_UNBIND, p), timeout, now, now, NULL);
+        if (r >= 0)
+                r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, p->override_before, p->driver,
+                             p->override_before);
+        if (r >= 0 && p->driver_before[0])
+                r = add_step(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, "", "");
+        return r;
+}
+
+static int back_begin(Engine *e, const Plan *made, bool node_owned, Plan **ret) {
+        _cleanup_(plan_freep) Plan *plan = plan_new(PLAN_RELEASE);
+        int r;
+
+        if (!plan)
+                return -ENOMEM;
+        r = engine_random_id(plan->id);
+        if (r >= 0)
+                r = copy_present(e, made, plan);
+        if (r >= 0 && node_owned)
+                r = add_node_owner(e, plan, "0:0", "0:0");
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++) {
+                const Device *d = inventory_device(e->inventory, plan->devices[i].address);
+
+                if (pci_driver_is_vfio(d->facts.driver))
+                        r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i),
+                                     UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
+        }
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(plan);
+        return 0;
+}
+
+int engine_plan_release(Engine *e, const Plan *made, bool node_owned, Plan **ret) {
+        _cleanup_(plan_freep) Plan *plan = NULL;
+        int r;
+
+        assert(e);
+        assert(made);
+        assert(ret);
+        r = back_begin(e, made, node_owned, &plan);
+        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
+                r = add_restore(e, plan, plan->devices + i);
+        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
+                r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i), e->options.step_timeout_msec,
+                             NULL, NULL, NULL);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(plan);
+        return 0;
+}
+
+int engine_plan_rest(Engine *e, const Plan *made, bool node_owned, Plan **ret) {
+        assert(e);
+        assert(made);
+        assert(ret);
+        return back_begin(e, made, node_owned, ret);
+}
+
+int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const char *to, Plan **ret) {
+        _cleanup_(plan_freep) Plan *plan = plan_new(PLAN_ASSIGN);
+        int r;
+
+        assert(e);
+        assert(made);
+        assert(from);
+        assert(to);
+        assert(ret);
+        if (!plan)
+                return -ENOMEM;
+        r = engine_random_id(plan->id);
+        if (r >= 0)
+                r = copy_devices(made, plan);
+        if (r >= 0)
+                r = add_node_owner(e, plan, from, to);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(plan);
+        return 0;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The way back. A release never fails for want of patience: while somebody holds the device it waits and tries again, and
+ * nobody is killed. Its plan is made of the facts of the moment, so that after a crash or a blocked step it goes on from
+ * wherever the kernel is. What the kernel does not take back is listed, never passed over.
+ */
+
+#include <assert.h>
+
+#include "engine/engine-private.h"
+
+#define RETRY_FIRST_USEC (250 * USEC_PER_MSEC)
+#define RETRY_MAX_USEC (10 * USEC_PER_SEC)
+#define FAILURES_MAX 4U
+
+typedef struct Release {
+        bool rest;         /* stays on the VFIO driver, reserved */
+        unsigned failures; /* of the plan, not of patience */
+        bool recorded;     /* the plan is in the journal, without outcome */
+        const char *why;   /* static text */
+} Release;
+
+static void release_attempt(Task *t);
+
+static Release *task_release(const Task *t) {
+        return t->data;
+}
+
+static usec_t backoff(unsigned attempt) {
+        usec_t d = RETRY_FIRST_USEC << MIN(attempt, 6U);
+
+        return MIN(d, RETRY_MAX_USEC);
+}
+
+static void retry_later(Task *t) {
+        int r = task_fire_at(t, host_now(t->engine->host) + backoff(t->attempts++), release_attempt);
+
+        if (r < 0)
+                (void) log_error_errno(r, "Failed to arm a timer; the release goes on after a restart: %m");
+}
+
+/* ---- its end ---- */
+
+static void find_differences(Engine *e, Assignment *a) {
+        strv_free(a->differs);
+        a->differs = NULL;
+        for (size_t i = 0; i < a->plan->n_devices; i++) {
+                const PlanDevice *p = a->plan->devices + i;
+                Device *d = inventory_device(e->inventory, p->address);
+                _cleanup_free_ char *text = NULL;
+
+                if (!d || d->gone)
+                        text = strjoinf("%s: gone", PCI_ADDRESS_TEXT(p->address));
+                else if (!streq(d->facts.driver, strempty(p->driver_before)))
+                        text = strjoinf("%s: driver is %s, was %s", PCI_ADDRESS_TEXT(p->address),
+                                        d->facts.driver[0] ? d->facts.driver : "none",
+                                        isempty(p->driver_before) ? "none" : p->driver_before);
+                if (text && strv_extend(&a->differs, text) < 0)
+                        log_warning("Not enough memory for what the release left different");
+                if (d && d->live) {
+                        pci_live_done(d->live); /* was read before */
+                        d->live = (free(d->live), NULL);
+                        d->live_at = 0;
+                }
+        }
+}
+
+static char *differences_to_details(const Assignment *a) {
+        _cleanup_json_ Json *j = NULL;
+
+        if (!a->differs)
+                return NULL;
+        j = json_new_object();
+        (void) json_set_strv(j, "differs", a->differs);
+        return json_to_text(j, false);
+}
+
+static void record_end(Engine *e, Task *t, Assignment *a, HostOutcome outcome, bool forget) {
+        int r = 0;
+
+        if (task_release(t)->recorded)
+                r = store_end(e->store, t->plan->id, outcome, forget ? NULL : a);
+        if (r >= 0 && forget)
+                r = store_forget(e->store, a->id);
+        task_release(t)->recorded = false;
+        if (r < 0)
+                (void) log_warning_errno(r, "Failed to record the end of a release; a restart looks at it again: %m");
+}
+
+/* Who asked for the release of something that was still on its way waits for this job. */
+static void adopt_waiting(Engine *e, const Assignment *a, const Job *j) {
+        LIST_FOREACH(&e->tasks, link) {
+                Task *t = LIST_ENTRY(link, Task, link);
+
+                if (t->releases && streq(t->assignment, a->id))
+                        t->job = j ? j->id : 0;
+        }
+}
+
+static void release_done(Task *t, Assignment *a) {
+        Engine *e = t->engine;
+        Job *j = task_job(t);
+        bool rest = task_release(t)->rest && !a->release_wanted;
+        _cleanup_error_ Error result = ERROR_INIT;
+
+        engine_refresh_plan(e, a->plan);
+        (void) engine_step(e, a, ASSIGNMENT_EVENT_UNHELD);
+        a->job = NULL;
+        if (task_release(t)->rest) {
+                (void) engine_step(e, a, ASSIGNMENT_EVENT_REST);
+                record_end(e, t, a, HOST_OUTCOME_DONE, false);
+                engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE, "Reserved for %s until somebody attaches", a->owner);
+                if (!rest)
+                        adopt_waiting(e, a, NULL);
+                engine_job_finish(e, j, JOB_DONE, NULL);
+                task_free(t);
+                if (!rest)
+                        (void) engine_begin_release(e, a, NULL, false, "asked for meanwhile");
+                return;
+        }
+        find_differences(e, a);
+        (void) engine_step(e, a, ASSIGNMENT_EVENT_CLEANED);
+        record_end(e, t, a, HOST_OUTCOME_DONE, true);
+        error_take_details(&result, differences_to_details(a));
+        for (size_t i = 0; a->differs && a->differs[i]; i++)
+                engine_audit(a, MESSAGE_DRIFT, LOG_WARNING, "Not restored: %s", a->differs[i]);
+        engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE, "Released by %s (%s)", a->owner, task_release(t)->why);
+        engine_job_finish(e, j, JOB_DONE, &result);
+        task_free(t);
+        engine_drop_assignment(e, a);
+}
+
+static void release_failed(Task *t, Assignment *a, Error *err) {
+        Engine *e = t->engine;
+
+        a->job = NULL;
+        (void) engine_step(e, a, ASSIGNMENT_EVENT_RESTORE_FAILED);
+        record_end(e, t, a, HOST_OUTCOME_FAILED, false);
+        engine_audit(a, MESSAGE_ROLLED_BACK, LOG_ERR, "The release by %s failed: %s", a->owner, err->message);
+        engine_job_finish(e, task_job(t), JOB_FAILED, err);
+        task_free(t);
+}
+
+/* ---- attempts ---- */
+
+static void release_resume(Task *t) {
+        t->attempts = 0;
+        release_attempt(t);
+}
+
+static bool is_held(const HostResult *result) {
+        return result->outcome == HOST_OUTCOME_ROLLED_BACK &&
+               (result->code == ERROR_BUSY || result->error == -EBUSY || result->n_holders > 0);
+}
+
+static void release_finished(Task *t, const HostResult *result) {
+        Engine *e = t->engine;
+        Assignment *a = inventory_assignment(e->inventory, t->assignment);
+        Job *j = task_job(t);
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        assert(a); /* only its release drops it */
+        if (result->outcome == HOST_OUTCOME_DONE) {
+                release_done(t, a);
+                return;
+        }
+        (void) engine_result_error(result, "Releasing", &err);
+        if (result->outcome == HOST_OUTCOME_UNKNOWN) {
+                engine_job_set_state(e, j, JOB_STUCK);
+                LIST_FOREACH(&e->tasks, link) {
+                        Task *waiting = LIST_ENTRY(link, Task, link);
+
+                        if (waiting->job == t->job)
+                                task_refuse(waiting, &err);
+                }
+                t->ended = release_resume;
+                return;
+        }
+        engine_refresh_plan(e, a->plan);
+        if (!is_held(result) && ++task_release(t)->failures >= FAILURES_MAX) {
+                release_failed(t, a, &err);
+                return;
+        }
+        if (is_held(result) && j->state != JOB_WAITING)
+                engine_audit(a, MESSAGE_RELEASED, LOG_INFO, "The release waits: %s", err.message);
+        error_move(&j->result, &err);
+        engine_job_set_state(e, j, JOB_WAITING);
+        retry_later(t);
+}
+
+static int make_plan(Task *t, Assignment *a) {
+        Engine *e = t->engine;
+        _cleanup_(plan_freep) Plan *plan = NULL;
+        bool node_owned = a->by_node || a->user_uid != UID_UNSET;
+        int r;
+
+        r = task_release(t)->rest ? engine_plan_rest(e, a->plan, node_owned, &plan)
+                                  : engine_plan_release(e, a->plan, node_owned, &plan);
+        if (r < 0)
+                return r;
+        r = job_set_plan(task_job(t), plan);
+        if (r < 0)
+                return r;
+        if (task_release(t)->recorded)
+                record_end(e, t, a, HOST_OUTCOME_ROLLED_BACK, false);
+        plan_free(t->plan);
+        t->plan = TAKE_PTR(plan);
+        r = store_begin(e->store, t->plan, a);
+        task_release(t)->recorded = r >= 0;
+        return r;
+}
+
+static void release_attempt(Task *t) {
+        Engine *e = t->engine;
+        Assignment *a = inventory_assignment(e->inventory, t->assignment);
+        int r;
+
+        assert(a);
+        r = make_plan(t, a);
+        if (r >= 0 && t->plan->n_steps == 0) {
+                release_done(t, a); /* nothing of it is left in this host */
+                return;
+        }
+        if (r >= 0)
+                r = task_run_plan(t, release_finished);
+        if (r < 0) {
+                (void) log_warning_errno(r, "Failed to start the release of assignment %s, trying again: %m", a->id);
+                (void) error_set(&task_job(t)->result, ERROR_FAILED, "The release could not be started yet: %s",
+                                 strerrordesc_np(-r));
+                engine_job_set_state(e, task_job(t), JOB_WAITING);
+                retry_later(t);
+                return;
+        }
+        engine_mark_job(e, t->plan, task_job(t));
+        engine_job_changed(e, task_job(t));
+}
+
+/* ---- its beginning ---- */
+
+static void stop_preparing(Engine *e, const Assignment *a) {
+        LIST_FOREACH(&e->tasks, link) {
+                Task *t = LIST_ENTRY(link, Task, link);
+
+                if (t->waits || !streq(t->assignment, a->id))
+                        continue;
+                t->cancelled = true;
+                if (t->host_job && !t->stuck)
+                        host_cancel(t->host_job);
+        }
+}
+
+static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, const char *why) {
+        Release *release;
+        Task *t;
+        Job *j;
+        int r;
+
+        r = task_new(e, NULL, NULL, NULL, &t);
+        if (r < 0)
+                return r;
+        release = calloc(1, sizeof(Release));
+        t->data = release;
+        t->data_free = free;
+        if (release)
+                *release = (Release) { .rest = rest, .why = why };
+        r = release ? engine_job_new(e, PLAN_RELEASE, c ? c->uid : a->creator_uid, a->id, &j) : -ENOMEM;
+        if (r < 0) {
+                task_free(t);
+                return r;
+        }
+        (void) string_copy(t->assignment, sizeof(t->assignment), a->id);
+        t->job = j->id;
+        t->urgent = true;
+        a->job = j;
+        a->release_wanted = false;
+        adopt_waiting(e, a, j);
+        release_attempt(t);
+        return 0;
+}
+
+int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, const char *why) {
+        assert(e);
+        assert(a);
+        switch (a->state) {
+        case ASSIGNMENT_RELEASING:
+        case ASSIGNMENT_CLEANING:
+                a->release_wanted |= !rest; /* what is on its way to its reservation goes on to the host */
+                return 0;
+        case ASSIGNMENT_RELEASED:
+                return 0;
+        case ASSIGNMENT_PREPARING:
+                a->release_wanted = true;
+                stop_preparing(e, a);
+                return 0;
+        case ASSIGNMENT_RESERVED:
+                if (rest)
+                        return 0;
+                break;
+        case ASSIGNMENT_ACTIVE:
+        case ASSIGNMENT_RECOVERING:
+        case ASSIGNMENT_REMOVING:
+        case ASSIGNMENT_LOST:
+        case ASSIGNMENT_FAILED:
+        case _ASSIGNMENT_STATE_MAX:
+        case _ASSIGNMENT_STATE_INVALID:
+                break;
+        }
+        if (a->job) {
+                a->release_wanted = true;
+                return 0;
+        }
+        if (!engine_step(e, a, ASSIGNMENT_EVENT_RELEASE))
+                return -EINVAL;
+        return release_start(e, a, c, rest, why);
+}
+
+int engine_continue_release(Engine *e, Assignment *a, bool rest) {
+        assert(e);
+        assert(a);
+        return release_start(e, a, NULL, rest, "went on after a restart");
+}
+
+void engine_drop_waiting(Engine *e, const Assignment *a, EngineReply reply, void *userdata) {
+        LIST_FOREACH(&e->tasks, link) {
+                Task *t = LIST_ENTRY(link, Task, link);
+
+                if (t->releases && t->reply == reply && t->reply_userdata == userdata && streq(t->assignment, a->id))
+                        task_free(t);
+        }
+}
+
+static int wait_for_release(Engine *e, const Caller *c, const Assignment *a, EngineReply reply, void *userdata,
+                            Error *err) {
+        Task *t;
+
+        if (task_new(e, c, reply, userdata, &t) < 0)
+                return error_set(err, ERROR_FAILED, "Not enough memory");
+        (void) string_copy(t->assignment, sizeof(t->assignment), a->id);
+        t->job = a->job ? a->job->id : 0;
+        t->waits = t->releases = true;
+        return 0;
+}
+
+int engine_release(Engine *e, const Caller *c, const char *assignment, bool no_wait, EngineReply reply, void *userdata,
+                   Error *err) {
+        Assignment *a;
+        int r;
+
+        assert(e);
+        assert(c);
+        r = engine_find_owned(e, c, assignment, err, &a);
+        if (r < 0)
+                return r;
+        if (!no_wait) {
+                r = wait_for_release(e, c, a, reply, userdata, err);
+                if (r < 0)
+                        return r;
+        }
+        /* Freed at the latest when the engine is; it is answered by the job that begins here, or runs already. */
+        r = engine_begin_release(e, a, c, false, "asked for");
+        if (r < 0) {
+                engine_drop_waiting(e, a, reply, userdata);
+                return error_set(err, ERROR_FAILED, "The release cannot begin: %s", strerrordesc_np(-r));
+        }
+        if (!no_wait)
+                return 0;
+        return engine_answer_for(e, c, a, false, reply, userdata) < 0 ? error_set(err, ERROR_FAILED, "Not enough memory")
+                                                                      : 0;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Start: events first, then the journal, then one scan of the cached facts, then what the journal says against what the
+ * kernel says. No worker is waited for; whatever has to be finished or undone is set in motion and goes on as jobs.
+ */
+
+#include <assert.h>
+
+#include "engine/engine-private.h"
+
+static int scan(Engine *e) {
+        HostScan *s = NULL;
+        usec_t now = host_now(e->host);
+        int r;
+
+        r = host_scan_begin(e->host, &s);
+        if (r < 0)
+                return r;
+        for (;;) {
+                PciFacts facts;
+                PciUse use;
+
+                r = host_scan_next(s, &facts, &use);
+                if (r <= 0)
+                        break;
+                r = inventory_put_device(e->inventory, &facts, &use, now, NULL);
+                pci_facts_done(&facts);
+                pci_use_done(&use);
+                if (r < 0)
+                        break;
+        }
+        host_scan_end(s);
+        return r;
+}
+
+static int read_instances(Engine *e) {
+        int r;
+
+        r = host_iommus(e->host, &e->inventory->iommus, &e->inventory->n_iommus);
+        if (r < 0)
+                return r;
+        return host_slots(e->host, &e->inventory->slots, &e->inventory->n_slots);
+}
+
+int engine_start(Engine *e) {
+        StoredState state = {};
+        int r;
+
+        assert(e);
+        assert(!e->started);
+        r = host_start(e->host, engine_handle_event, e);
+        if (r < 0)
+                return log_error_errno(r, "Failed to listen to the kernel's events: %m");
+        r = store_load(e->store, &state);
+        if (r < 0)
+                return log_error_errno(r, "Failed to load the journal: %m");
+        if (state.dropped_bytes > 0)
+                log_warning("The journal ended in %zu bytes that are no record; they were cut off",
+                            state.dropped_bytes);
+        e->inventory->next_job = MAX(e->inventory->next_job, state.next_job);
+        r = scan(e);
+        if (r < 0)
+                (void) log_error_errno(r, "Failed to read the devices: %m");
+        else {
+                r = read_instances(e);
+                if (r < 0)
+                        (void) log_error_errno(r, "Failed to read the IOMMU instances and slots: %m");
+        }
+        if (r >= 0) {
+                e->started = true;
+                r = engine_reconcile(e, &state);
+                if (r < 0)
+                        (void) log_error_errno(r, "Failed to reconcile the journal with the kernel: %m");
+        }
+        stored_state_done(&state);
+        if (r < 0)
+                return r;
+        engine_update_all_verdicts(e);
+        owner_watch_clients(e);
+        log_info("%zu functions in %zu IOMMU groups, %zu assignments", e->inventory->n_devices,
+                 hashmap_size(e->inventory->groups), hashmap_size(e->inventory->assignments));
+        return 0;
+}

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * From the inventory to the verdict: collects the plain facts of a group into a question, and turns verdicts into what
+ * is shown (Device.blockers, Group.viable) and into the details of a refusal. It decides nothing itself; policy/ does.
+ * Cost depends on the group, never on the number of functions of the host.
+ */
+
+#include <assert.h>
+
+#include "engine/engine-private.h"
+#include "pci/driver.h"
+
+void group_question_done(GroupQuestion *q) {
+        assert(q);
+        free(q->members);
+        free(q->drivers);
+        free(q->devices);
+        strv_free(q->texts);
+        *q = (GroupQuestion) {};
+}
+
+static _printf_(2, 3) const char *question_text(GroupQuestion *q, const char *format, ...) {
+        _cleanup_free_ char *text = NULL;
+        size_t n = strv_length(q->texts);
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
+        va_end(ap);
+        if (!text || strv_extend(&q->texts, text) < 0)
+                return "another owner"; /* out of memory: less said is better than nothing */
+        return q->texts[n];
+}
+
+static bool asked_for(const AskedFor *asked, const Device *d) {
+        for (size_t i = 0; i < asked->n_devices; i++)
+                if (asked->devices[i] == d)
+                        return true;
+        return false;
+}
+
+/* Enabled virtual functions, as far as config space was read: SR-IOV Control bit 0 is VF Enable. */
+static unsigned enabled_vfs(const Device *d) {
+        const PciText *live = d->live ? d->live->attributes + PCI_ATTRIBUTE_SRIOV_NUMVFS : NULL;
+        uint32_t n;
+
+        if (live && live->state == FACT_PRESENT && parse_u32(live->text, 10, UINT16_MAX, &n) >= 0 &&
+            d->live_at >= d->config_at)
+                return n;
+        if (d->config && d->config->has_sriov && d->config->sriov_control & 1)
+                return d->config->sriov_num_vfs;
+        return 0;
+}
+
+/* The i-th VF: its Routing ID is the PF's + First VF Offset + i × VF Stride (PCIe 9.2.1.2). */
+static const Device *virtual_function(const Engine *e, const Device *pf, unsigned i) {
+        PciAddress a = pf->facts.address;
+        uint32_t rid = ((uint32_t) a.bus << 8) + ((uint32_t) a.slot << 3) + a.function + pf->config->sriov_offset +
+                       i * pf->config->sriov_stride;
+
+        if (rid > UINT16_MAX)
+                return NULL;
+        a.bus = (uint8_t) (rid >> 8);
+        a.slot = (uint8_t) ((rid >> 3) & 31);
+        a.function = (uint8_t) (rid & 7);
+        return inventory_device(e->inventory, a);
+}
+
+static const char *vf_owner(Engine *e, const Device *pf, unsigned n, GroupQuestion *q) {
+        for (unsigned i = 0; pf->config && i < n; i++) {
+                const Device *vf = virtual_function(e, pf, i);
+
+                if (vf && vf->assignment)
+                        return question_text(q, "%s is assigned to %s", PCI_ADDRESS_TEXT(vf->facts.address),
+                                             vf->assignment->owner);
+        }
+        return NULL;
+}
+
+static const char *pf_owner(Engine *e, const Device *vf, const Assignment *self, GroupQuestion *q) {
+        const Device *pf = vf->facts.is_vf ? inventory_device(e->inventory, vf->facts.physfn) : NULL;
+
+        if (!pf || !pf->assignment || pf->assignment == self)
+                return NULL;
+        return question_text(q, "%s is assigned to %s", PCI_ADDRESS_TEXT(pf->facts.address), pf->assignment->owner);
+}
+
+static const char *other_owner(const Device *d, const AskedFor *asked) {
+        const Assignment *a = d->assignment ? d->assignment : d->group ? d->group->assignment : NULL;
+
+        return a && a != asked->self ? a->owner : NULL;
+}
+
+static const char *running_job(const Device *d, const AskedFor *asked, GroupQuestion *q) {
+        if (!d->job || !asked->choose_driver || (asked->self && asked->self->job == d->job))
+                return NULL;
+        return question_text(q, "%s, job %llu", plan_kind_to_string(d->job->kind), (unsigned long long) d->job->id);
+}
+
+static void choose_driver(Engine *e, const Device *d, const AskedFor *asked, PlannedDriver *ret) {
+        if (asked->driver)
+                (void) string_copy(ret->name, sizeof(ret->name), asked->driver);
+        else if (host_choose_driver(e->host, &d->facts, ret->name, sizeof(ret->name)) < 0)
+                ret->name[0] = 0;
+}
+
+static void fill_member(Engine *e, const AskedFor *asked, GroupQuestion *q, size_t i) {
+        const Device *d = q->devices[i];
+        unsigned n_vfs = enabled_vfs(d);
+
+        if (asked->choose_driver)
+                choose_driver(e, d, asked, q->drivers + i);
+        q->members[i] = (VerdictMember) {
+                .facts = &d->facts,
+                .use = &d->use,
+                .config = d->config,
+                .use_read = d->config != NULL, /* a worker reads both together */
+                .requested = asked_for(asked, d),
+                .stuck = d->stuck,
+                .gone = d->gone,
+                .read_error = d->read_error,
+                .quarantine = d->quarantine,
+                .owner = other_owner(d, asked),
+                .job = running_job(d, asked, q),
+                .driver = q->drivers[i].name[0] ? q->drivers[i].name : NULL,
+                .driver_known = asked->choose_driver,
+                .n_vfs = n_vfs,
+                .vf_owner = vf_owner(e, d, n_vfs, q),
+                .pf_owner = pf_owner(e, d, asked->self, q),
+        };
+}
+
+int group_question(Engine *e, const Device *anchor, const AskedFor *asked, GroupQuestion *ret) {
+        _cleanup_question_ GroupQuestion q = {};
+        size_t n = anchor->group ? anchor->group->n_devices : 1, k = 0;
+
+        assert(e);
+        assert(asked);
+        assert(ret);
+        q.members = calloc(n, sizeof(VerdictMember));
+        q.drivers = calloc(n, sizeof(PlannedDriver));
+        q.devices = calloc(n, sizeof(Device *));
+        if (!q.members || !q.drivers || !q.devices)
+                return -ENOMEM;
+        if (anchor->group)
+                LIST_FOREACH(&anchor->group->devices, link)
+                        q.devices[k++] = LIST_ENTRY(link, Device, in_group);
+        else
+                q.devices[k++] = inventory_device(e->inventory, anchor->facts.address);
+        assert(k == n);
+        for (size_t i = 0; i < n; i++)
+                fill_member(e, asked, &q, i);
+        q.question = (VerdictQuestion) {
+                .members = q.members,
+                .n_members = n,
+                .group = anchor->group ? &anchor->group->facts : NULL,
+                .iommu = inventory_iommu(e->inventory, anchor->facts.iommu),
+                .take_all = asked->take_all,
+                .force = asked->force,
+                .unsafe_interrupts = e->platform_read && e->platform.unsafe_interrupts == 1,
+        };
+        *ret = q;
+        q = (GroupQuestion) {};
+        return 0;
+}
+
+/* ---- what is shown all the time ---- */
+
+static uint64_t blocker_mask(const Verdict *v) {
+        uint64_t mask = 0;
+
+        for (size_t i = 0; i < v->n_blockers; i++)
+                mask |= UINT64_C(1) << v->blockers[i].code;
+        return mask;
+}
+
+static bool shows(const Device *d, uint64_t mask) {
+        size_t n = 0;
+
+        for (BlockerCode c = 0; c < _BLOCKER_MAX; c++) {
+                if (!(mask & UINT64_C(1) << c))
+                        continue;
+                if (!d->blockers || !d->blockers[n] || !streq(d->blockers[n], blocker_to_string(c)))
+                        return false;
+                n++;
+        }
+        return !d->blockers || !d->blockers[n];
+}
+
+static int show(Device *d, uint64_t mask) {
+        _cleanup_strv_ char **v = NULL;
+
+        for (BlockerCode c = 0; c < _BLOCKER_MAX; c++)
+                if (mask & UINT64_C(1) << c && strv_extend(&v, blocker_to_string(c)) < 0)
+                        return -ENOMEM;
+        strv_free(d->blockers);
+        d->blockers = TAKE_PTR(v);
+        return 0;
+}
+
+/* What stands against giving away a whole group, whoever has it now. */
+#define TRANSIENT_BLOCKERS                                                             \
+        (UINT64_C(1) << BLOCKER_OWNED | UINT64_C(1) << BLOCKER_JOB | UINT64_C(1) << BLOCKER_BUSY)
+
+typedef struct Shown {
+        uint64_t alone;  /* asked for by itself */
+        uint64_t parked; /* a mate of what is asked for */
+} Shown;
+
+static int evaluate_shown(Engine *e, const Device *anchor, GroupQuestion *q, Shown **ret) {
+        Shown *shown;
+        Verdict v;
+
+        shown = calloc(q->question.n_members, sizeof(Shown));
+        if (!shown)
+                return -ENOMEM;
+        for (size_t i = 0; i < q->question.n_members; i++) {
+                verdict_evaluate(&q->question, i, &v);
+                shown[i].parked = blocker_mask(&v);
+                q->members[i].requested = true;
+                verdict_evaluate(&q->question, i, &v);
+                shown[i].alone = blocker_mask(&v);
+                q->members[i].requested = false;
+        }
+        *ret = shown;
+        return 0;
+}
+
+static void update_group_verdicts(Engine *e, const Device *anchor, const Device *reported, bool quiet) {
+        _cleanup_question_ GroupQuestion q = {};
+        _cleanup_free_ Shown *shown = NULL;
+        Group *g = anchor->group;
+        bool viable = g != NULL;
+        uint64_t all = 0, twice = 0;
+        size_t n;
+
+        if (group_question(e, anchor, &(AskedFor) {}, &q) < 0 || evaluate_shown(e, anchor, &q, &shown) < 0) {
+                log_warning("Not enough memory for the verdict of %s", PCI_ADDRESS_TEXT(anchor->facts.address));
+                return;
+        }
+        n = q.question.n_members;
+        /* A mate's blocker counts: twice says that two members have it, so that any member has a mate with it. */
+        for (size_t i = 0; i < n; i++) {
+                twice |= all & shown[i].parked;
+                all |= shown[i].parked;
+                if (shown[i].parked & ~(TRANSIENT_BLOCKERS | UINT64_C(1) << BLOCKER_GROUP_MEMBER))
+                        viable = false;
+        }
+        for (size_t i = 0; i < n; i++) {
+                uint64_t mask = shown[i].alone | twice | (all & ~shown[i].parked);
+                Device *d = q.devices[i];
+
+                if (shows(d, mask))
+                        continue;
+                if (show(d, mask) < 0)
+                        log_warning("Not enough memory for the verdict of %s", PCI_ADDRESS_TEXT(d->facts.address));
+                else if (d != reported && !quiet)
+                        engine_device_changed(e, d);
+        }
+        if (g && g->viable != viable) {
+                g->viable = viable;
+                if (!quiet && e->observer.group_changed)
+                        e->observer.group_changed(g, e->observer_userdata);
+        }
+}
+
+void engine_update_verdicts(Engine *e, Device *anchor, const Device *reported) {
+        assert(e);
+        assert(anchor);
+        update_group_verdicts(e, anchor, reported, false);
+}
+
+void engine_update_all_verdicts(Engine *e) {
+        assert(e);
+        for (size_t i = 0; i < e->inventory->n_devices; i++) {
+                Device *d = e->inventory->sorted[i];
+
+                if (!d->group || d->group->devices.next == &d->in_group)
+                        update_group_verdicts(e, d, NULL, true);
+        }
+}
+
+/* ---- a request's verdict ---- */
+
+static Json *blocker_to_json(const VerdictQuestion *q, const Blocker *b) {
+        _cleanup_free_ char *message = blocker_describe(q, b);
+        Json *j = json_new_object();
+
+        (void) json_set_string(j, "device", PCI_ADDRESS_TEXT(q->members[b->about].facts->address));
+        (void) json_set_string(j, "code", blocker_to_string(b->code));
+        (void) json_set_string(j, "message", message);
+        (void) json_set_string(j, "remedy", blocker_remedy(b->code));
+        if (b->proof)
+                (void) json_set_string(j, "proof", b->proof);
+        if (b->forced)
+                (void) json_set_bool(j, "forced", true);
+        return j;
+}
+
+static Json *member_to_json(const GroupQuestion *q, size_t i, const Verdict *v) {
+        const VerdictMember *m = q->members + i;
+        Json *j = json_new_object(), *list = json_new_array();
+
+        (void) json_set_string(j, "device", PCI_ADDRESS_TEXT(m->facts->address));
+        (void) json_set_string(j, "role", verdict_role_to_string(v->role));
+        (void) json_set_string(j, "driver", m->facts->driver);
+        if (m->driver)
+                (void) json_set_string(j, "vfio-driver", m->driver);
+        (void) json_set_bool(j, "assignable", verdict_is_clean(v));
+        for (size_t k = 0; k < v->n_blockers; k++)
+                (void) json_append(list, blocker_to_json(&q->question, v->blockers + k));
+        (void) json_set(j, "blockers", list);
+        return j;
+}
+
+typedef struct Check {
+        Json *groups, *blockers;
+        BlockerCode first;
+        char *message; /* of the first by precedence */
+        unsigned n;
+} Check;
+
+static void check_member(Check *c, const GroupQuestion *q, size_t i, Json *members) {
+        const Blocker *first;
+        Verdict v;
+
+        verdict_evaluate(&q->question, i, &v);
+        first = verdict_first(&v);
+        (void) json_append(members, member_to_json(q, i, &v));
+        for (size_t k = 0; k < v.n_blockers; k++) {
+                if (v.blockers[k].forced)
+                        continue;
+                (void) json_append(c->blockers, blocker_to_json(&q->question, v.blockers + k));
+                c->n++;
+        }
+        if (first && (!c->message || first->code < c->first)) {
+                free(c->message);
+                c->message = blocker_describe(&q->question, first);
+                c->first = first->code;
+        }
+}
+
+static int check_group(Engine *e, const Device *anchor, const AskedFor *asked, Check *c) {
+        _cleanup_question_ GroupQuestion q = {};
+        Json *j, *members;
+        int r;
+
+        r = group_question(e, anchor, asked, &q);
+        if (r < 0)
+                return r;
+        j = json_new_object();
+        members = json_new_array();
+        if (anchor->group)
+                (void) json_set_u64(j, "group", anchor->group->id);
+        else
+                (void) json_set_null(j, "group");
+        for (size_t i = 0; i < q.question.n_members; i++)
+                check_member(c, &q, i, members);
+        (void) json_set(j, "members", members);
+        return json_append(c->groups, j);
+}
+
+static bool group_seen(const AskedFor *asked, size_t i) {
+        for (size_t k = 0; k < i; k++)
+                if (asked->devices[k] == asked->devices[i] ||
+                    (asked->devices[i]->group && asked->devices[k]->group == asked->devices[i]->group))
+                        return true;
+        return false;
+}
+
+int engine_check(Engine *e, const AskedFor *asked, Error *err, Json **ret) {
+        Check c = { .first = _BLOCKER_MAX };
+        _cleanup_json_ Json *j = json_new_object();
+        int r = 0;
+
+        assert(e);
+        assert(asked);
+        c.groups = json_new_array();
+        c.blockers = json_new_array();
+        for (size_t i = 0; i < asked->n_devices && r >= 0; i++)
+                if (!group_seen(asked, i))
+                        r = check_group(e, asked->devices[i], asked, &c);
+        (void) json_set_bool(j, "assignable", c.n == 0);
+        (void) json_set(j, "blockers", c.blockers);
+        (void) json_set(j, "groups", c.groups);
+        if (r < 0)
+                (void) error_set(err, ERROR_FAILED, "Not enough memory for the verdict");
+        else if (c.n > 0) {
+                r = error_set(err, blocker_to_error(c.first), "%s: %s", strempty(c.message), blocker_remedy(c.first));
+                if (err)
+                        error_take_details(err, json_to_text(j, false));
+        }
+        free(c.message);
+        if (ret)
+                *ret = TAKE_PTR(j);
+        return r;
+}
