@@ -98,6 +98,8 @@ const IommuFacts *inventory_iommu(const Inventory *i, const char *name) {
 }
 
 void inventory_view(const Inventory *i, const Device *d, PciView *ret) {
+        const Device *physfn;
+
         assert(i);
         assert(d);
         assert(ret);
@@ -106,6 +108,14 @@ void inventory_view(const Inventory *i, const Device *d, PciView *ret) {
         ret->group = d->group ? &d->group->facts : NULL;
         ret->iommu = inventory_iommu(i, d->facts.iommu);
         ret->slot = inventory_slot(i, d->facts.address);
+        if (!ret->slot)
+                ret->slot = &pci_slot_none;
+        /* PASID, PRI and the need for a VF token are the physical function's to say. */
+        physfn = d->facts.is_vf ? inventory_device(i, d->facts.physfn) : NULL;
+        if (physfn) {
+                ret->physfn = &physfn->facts;
+                ret->physfn_config = physfn->config;
+        }
 }
 
 /* ---- names ---- */

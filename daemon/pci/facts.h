@@ -291,7 +291,7 @@ typedef struct PciView {
         const PciUse *use;
         const struct IommuGroupFacts *group; /* pci/iommu.h */
         const struct IommuFacts *iommu;
-        const struct PciSlotFacts *slot;     /* pci/slot.h */
+        const struct PciSlotFacts *slot;     /* pci/slot.h; pci_slot_none if there is none */
         const PciFacts *physfn;              /* of a VF: its physical function */
         const PciConfigFacts *physfn_config; /* PASID and PRI of a VF stand there */
         const char *variant;                 /* VFIO driver that would be used; NULL: not looked up */

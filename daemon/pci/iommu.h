@@ -58,7 +58,8 @@ typedef struct IommuFacts {
         uint64_t cap, ecap;      /* VT-d; AMD: cap and features. registers_state is that of the second */
 } IommuFacts;
 void iommu_facts_init(IommuFacts *i, const char *name);
-int iommu_facts_set_register(IommuFacts *i, const char *attribute, const char *text, int error); /* "cap" "ecap" "features" */
+/* attribute: "cap" "ecap" "features". 0, -EBADMSG, -EINVAL for any other. */
+int iommu_facts_set_register(IommuFacts *i, const char *attribute, const char *text, int error);
 /* Each: 1 yes, 0 no, -ENODATA unknown. VT-d ecap: IR bit 3, SC bit 7, PASID bit 40, PRS bit 29, DT bit 2. */
 int iommu_facts_interrupt_remapping(const IommuFacts *i);
 int iommu_facts_snoop_control(const IommuFacts *i);

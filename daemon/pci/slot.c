@@ -12,6 +12,13 @@
 #include "pci/slot.h"
 #include "pci/text.h"
 
+const PciSlotFacts pci_slot_none = {
+        .power.state = FACT_ABSENT,
+        .attention.state = FACT_ABSENT,
+        .latch.state = FACT_ABSENT,
+        .adapter.state = FACT_ABSENT,
+};
+
 int pci_slot_facts_init(PciSlotFacts *s, const char *name, const char *address_text) {
         PciSlotFacts slot = {};
         uint64_t domain, bus, device = 0;

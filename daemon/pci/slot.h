@@ -13,6 +13,9 @@ typedef struct PciSlotFacts {
         PciText power, attention, latch, adapter; /* read by a worker only */
 } PciSlotFacts;
 
+/* Looked for, and there is none: for PciView.slot of a function that stands in no slot. */
+extern const PciSlotFacts pci_slot_none;
+
 int pci_slot_facts_init(PciSlotFacts *s, const char *name, const char *address_text); /* -EBADMSG */
 void pci_slot_facts_done(PciSlotFacts *s);
 /* attribute: "power" "attention" "latch" "adapter". */

@@ -327,7 +327,7 @@ START_TEST(a_view_has_group_and_slot) {
         ck_assert_ptr_nonnull(v.use);
         ck_assert_ptr_null(v.config);
         inventory_view(f.inventory, inventory_device(f.inventory, address("0000:01:00.0")), &v);
-        ck_assert_ptr_null(v.slot);
+        ck_assert_ptr_eq(v.slot, &pci_slot_none);
 }
 END_TEST
 

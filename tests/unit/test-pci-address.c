@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* pci/address: what is an address and what is not, and that text and value go round. */
+/*
+ * pci/address: what is an address and what is not, and that text and value go round.
+ */
 
 #include "pci/address.h"
 

@@ -122,7 +122,6 @@ START_TEST(what_was_looked_for_is_told_from_what_was_not) {
         for (size_t e = 0; e < ELEMENTSOF(errors); e++) {
                 IommuGroupFacts group = {};
                 IommuFacts iommu;
-                PciSlotFacts slot = {};
                 PciConfigFacts config = { .liveness =
                                                   e == 0 ? PCI_LIVENESS_ALIVE : PCI_LIVENESS_ABSENT,
                                           .pcie_type = PCIE_NONE };
@@ -135,7 +134,7 @@ START_TEST(what_was_looked_for_is_told_from_what_was_not) {
                               .use = &use,
                               .group = &group,
                               .iommu = &iommu,
-                              .slot = &slot,
+                              .slot = &pci_slot_none,
                               .physfn = &f,
                               .physfn_config = &config,
                               .variant = "vfio-pci" };
@@ -150,8 +149,6 @@ START_TEST(what_was_looked_for_is_told_from_what_was_not) {
                 for (unsigned l = 0; l < _PCI_LINK_MAX; l++)
                         (void) pci_facts_set_link(&f, (PciLink) l, NULL, errors[e]);
                 live.vpd_serial.state = FACT_ABSENT;
-                slot.power.state = slot.attention.state = slot.latch.state = slot.adapter.state =
-                        FACT_ABSENT;
                 (void) iommu_group_facts_set_type(&group, NULL, errors[e]);
                 (void) iommu_group_facts_set_regions(&group, NULL, errors[e]);
                 (void) iommu_facts_set_register(&iommu, "ecap", NULL, errors[e]);
