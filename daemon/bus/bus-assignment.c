@@ -116,7 +116,7 @@ static const Property properties[] = {
 
 /* ---- Open ---- */
 
-static int append_fds(Request *q _unused_, sd_bus_message *m, const EngineAnswer *answer, const PciAddress *a) {
+static int append_fds(Call *q _unused_, sd_bus_message *m, const EngineAnswer *answer, const PciAddress *a) {
         static const struct { HostFdKind kind; const char *key; } keys[] = {
                 { HOST_FD_CONTAINER, "container" }, { HOST_FD_IOMMUFD, "iommufd" }, { HOST_FD_GROUP, "group" },
                 { HOST_FD_DEVICE, "device" }, { HOST_FD_CDEV, "cdev" },
@@ -137,7 +137,7 @@ static int append_fds(Request *q _unused_, sd_bus_message *m, const EngineAnswer
         return 0;
 }
 
-static int append_device(Request *q, sd_bus_message *m, const EngineAnswer *answer, PciAddress a) {
+static int append_device(Call *q, sd_bus_message *m, const EngineAnswer *answer, PciAddress a) {
         const Device *d = inventory_device(engine_inventory(q->bus->engine), a);
         const char *text = PCI_ADDRESS_TEXT(a);
 
@@ -179,7 +179,7 @@ static bool names_contain(char *const *names, PciAddress a) {
 }
 
 /* Is this device in the answer: asked for, or does a descriptor of it come along? */
-static bool is_opened(const Request *q, const EngineAnswer *answer, const PlanDevice *d) {
+static bool is_opened(const Call *q, const EngineAnswer *answer, const PlanDevice *d) {
         for (size_t n = 0; n < answer->n_fds; n++)
                 if (answer->fds[n].kind != HOST_FD_CONTAINER && answer->fds[n].kind != HOST_FD_IOMMUFD &&
                     pci_address_equal(answer->fds[n].address, d->address))
@@ -187,7 +187,7 @@ static bool is_opened(const Request *q, const EngineAnswer *answer, const PlanDe
         return d->requested && names_contain(q->data, d->address);
 }
 
-static int fill_opened(Request *q, sd_bus_message *m, const EngineAnswer *answer) {
+static int fill_opened(Call *q, sd_bus_message *m, const EngineAnswer *answer) {
         const Plan *plan = answer->assignment ? answer->assignment->plan : NULL;
         const char *api = answer->api == HOST_API_CDEV ? "cdev" : "group";
 
@@ -217,17 +217,17 @@ static int fill_opened(Request *q, sd_bus_message *m, const EngineAnswer *answer
 }
 
 static void open_answered(const EngineAnswer *answer, const Error *error, void *userdata) {
-        Request *q = userdata;
+        Call *q = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 
         if (error) {
-                request_fail(q, error);
+                call_fail(q, error);
                 return;
         }
-        int r = request_new_reply(q, &reply);
+        int r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = fill_opened(q, reply, answer);
-        request_finish(q, TAKE_PTR(reply), r);
+        call_finish(q, TAKE_PTR(reply), r);
 }
 
 static const char *const apis[] = {
@@ -270,7 +270,7 @@ static char **pack_names(char *const *names) {
         return v;
 }
 
-int assignment_open(Request *q, Error *err) {
+int assignment_open(Call *q, Error *err) {
         OpenArguments a = { .api = HOST_API_AUTO, .container = -EBADF, .iommufd = -EBADF };
         _cleanup_strv_ char **names = NULL;
         Caller c;
@@ -285,14 +285,14 @@ int assignment_open(Request *q, Error *err) {
         if (a.container >= 0 && a.iommufd >= 0)
                 return error_set(err, ERROR_INVALID, "Options \"container\" and \"iommufd\" exclude each other; "
                                  "give the one that the VMM uses");
-        r = request_find(q, OBJECT_ASSIGNMENT, err, &object);
+        r = call_find(q, OBJECT_ASSIGNMENT, err, &object);
         if (r < 0)
                 return r;
         free(q->data);
         q->data = pack_names(names);
         if (!q->data)
                 return -ENOMEM;
-        request_caller(q, &c);
+        call_caller(q, &c);
         OpenOptions o = {
                 .api = a.api,
                 .device_fd = a.device_fd,
@@ -305,7 +305,7 @@ int assignment_open(Request *q, Error *err) {
 
 /* ---- the other methods ---- */
 
-int assignment_attach(Request *q, Error *err) {
+int assignment_attach(Call *q, Error *err) {
         struct { uint64_t memlock; } options = {};
         static const OptionRow rows[] = {
                 { "memlock", OPTION_U64, 0, .expect = "a number of bytes (t)" },
@@ -326,15 +326,15 @@ int assignment_attach(Request *q, Error *err) {
         r = options_read(q->message, rows, ELEMENTSOF(rows), &options, err);
         if (r < 0)
                 return r;
-        r = request_find(q, OBJECT_ASSIGNMENT, err, &a);
+        r = call_find(q, OBJECT_ASSIGNMENT, err, &a);
         if (r < 0)
                 return r;
-        request_caller(q, &c);
-        return engine_attach(q->bus->engine, &c, ((Assignment *) a)->id, fd, uid, options.memlock, request_engine_job, q,
+        call_caller(q, &c);
+        return engine_attach(q->bus->engine, &c, ((Assignment *) a)->id, fd, uid, options.memlock, call_engine_job, q,
                              err);
 }
 
-int assignment_release(Request *q, Error *err) {
+int assignment_release(Call *q, Error *err) {
         struct { bool no_wait; } options = {};
         static const OptionRow rows[] = {
                 { "no-wait", OPTION_BOOL, 0, .expect = "a boolean (b)" },
@@ -345,14 +345,14 @@ int assignment_release(Request *q, Error *err) {
         int r = options_read(q->message, rows, ELEMENTSOF(rows), &options, err);
         if (r < 0)
                 return r;
-        r = request_find(q, OBJECT_ASSIGNMENT, err, &a);
+        r = call_find(q, OBJECT_ASSIGNMENT, err, &a);
         if (r < 0)
                 return r;
-        request_caller(q, &c);
-        return engine_release(q->bus->engine, &c, ((Assignment *) a)->id, options.no_wait, request_engine_job, q, err);
+        call_caller(q, &c);
+        return engine_release(q->bus->engine, &c, ((Assignment *) a)->id, options.no_wait, call_engine_job, q, err);
 }
 
-int assignment_acknowledge_method(Request *q, Error *err) {
+int assignment_acknowledge_method(Call *q, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         uint64_t number;
         Caller c;
@@ -361,15 +361,15 @@ int assignment_acknowledge_method(Request *q, Error *err) {
         int r = sd_bus_message_read_basic(q->message, 't', &number);
         if (r < 0)
                 return r;
-        r = request_find(q, OBJECT_ASSIGNMENT, err, &a);
+        r = call_find(q, OBJECT_ASSIGNMENT, err, &a);
         if (r < 0)
                 return r;
-        request_caller(q, &c);
+        call_caller(q, &c);
         r = engine_acknowledge(q->bus->engine, &c, ((Assignment *) a)->id, number, err);
         if (r < 0)
                 return r;
-        r = request_new_reply(q, &reply);
-        return request_reply(q, TAKE_PTR(reply), r, err);
+        r = call_new_reply(q, &reply);
+        return call_reply(q, TAKE_PTR(reply), r, err);
 }
 
 static int append_notice(sd_bus_message *m, const AssignmentNotice *n) {
@@ -418,7 +418,7 @@ static int fill_events(sd_bus_message *m, const Assignment *a, uint64_t after) {
         return sd_bus_message_append_basic(m, 't', &last);
 }
 
-int assignment_get_events(Request *q, Error *err) {
+int assignment_get_events(Call *q, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         uint64_t after;
         void *a;
@@ -426,13 +426,13 @@ int assignment_get_events(Request *q, Error *err) {
         int r = sd_bus_message_read_basic(q->message, 't', &after);
         if (r < 0)
                 return r;
-        r = request_find(q, OBJECT_ASSIGNMENT, err, &a);
+        r = call_find(q, OBJECT_ASSIGNMENT, err, &a);
         if (r < 0)
                 return r;
-        r = request_new_reply(q, &reply);
+        r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = fill_events(reply, a, after);
-        return request_reply(q, TAKE_PTR(reply), r, err);
+        return call_reply(q, TAKE_PTR(reply), r, err);
 }
 
 /* clang-format off */

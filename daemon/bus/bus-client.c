@@ -116,7 +116,7 @@ static int read_credentials(sd_bus_message *m, gid_t admin, Client *c) {
         return 0;
 }
 
-static void request_take_client(Request *q, const Client *c) {
+static void call_take_client(Call *q, const Client *c) {
         q->have_credentials = true;
         q->uid = c->uid;
         q->pid = c->pid;
@@ -124,14 +124,14 @@ static void request_take_client(Request *q, const Client *c) {
 }
 
 static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
-        Request *q = userdata;
+        Call *q = userdata;
         Bus *b = q->bus;
         const char *name = sd_bus_message_get_sender(q->message);
         _cleanup_(client_freep) Client *c = NULL;
 
         q->slot = sd_bus_slot_unref(q->slot);
         if (sd_bus_message_is_method_error(m, NULL) > 0) { /* it has left already */
-                request_free(q);
+                call_free(q);
                 return 0;
         }
         c = calloc(1, sizeof(Client));
@@ -139,17 +139,17 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
         if (r < 0) {
                 _cleanup_error_ Error err = ERROR_INIT;
                 (void) error_set(&err, ERROR_NOT_AUTHORIZED, "The bus does not say which user calls");
-                request_fail(q, &err);
+                call_fail(q, &err);
                 return 0;
         }
-        request_take_client(q, c);
+        call_take_client(q, c);
         if (client_keep(b, name, c) >= 0)
                 c = NULL; /* kept */
-        request_advance(q);
+        call_advance(q);
         return 0;
 }
 
-int client_ask(Request *q) {
+int client_ask(Call *q) {
         assert(q);
         assert(!q->slot);
 
@@ -158,11 +158,11 @@ int client_ask(Request *q) {
                 return -ENODATA;
         const Client *c = bus_client(q->bus, name);
         if (c) {
-                request_take_client(q, c);
-                request_advance(q);
+                call_take_client(q, c);
+                call_advance(q);
                 return 0;
         }
-        q->stage = REQUEST_CREDENTIALS;
+        q->stage = CALL_CREDENTIALS;
         return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER,
                                         "GetConnectionCredentials", on_credentials, q, "s", name);
 }
@@ -170,7 +170,7 @@ int client_ask(Request *q) {
 /* ---- presence ---- */
 
 static int on_presence(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
-        Request *q = userdata;
+        Call *q = userdata;
         Bus *b = q->bus;
         int present = 0;
 
@@ -178,20 +178,20 @@ static int on_presence(sd_bus_message *m, void *userdata, sd_bus_error *error _u
         if (sd_bus_message_is_method_error(m, NULL) > 0 || sd_bus_message_read_basic(m, 'b', &present) < 0)
                 present = 1; /* the bus does not say: a NameOwnerChanged still will */
         if (present) {
-                request_finish(q, TAKE_PTR(q->reply), 0);
+                call_finish(q, TAKE_PTR(q->reply), 0);
                 return 0;
         }
         _cleanup_free_ char *name = strdup(sd_bus_message_get_sender(q->message));
-        request_free(q);
+        call_free(q);
         if (!name)
                 return -ENOMEM;
-        bus_drop_requests(b, name);
+        bus_drop_calls(b, name);
         client_forget(b, name);
         engine_client_gone(b->engine, name);
         return 0;
 }
 
-int client_ask_presence(Request *q) {
+int client_ask_presence(Call *q) {
         assert(q);
         assert(!q->slot);
 
@@ -210,7 +210,7 @@ static int on_name_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error
                 return 0;
         if (name[0] != ':' || !isempty(new_owner))
                 return 0;
-        bus_drop_requests(b, name);
+        bus_drop_calls(b, name);
         client_forget(b, name);
         engine_client_gone(b->engine, name);
         return 0;

@@ -158,23 +158,23 @@ static const Property properties[] = {
 /* ---- methods ---- */
 
 static void facts_answered(const EngineAnswer *answer, const Error *error, void *userdata) {
-        Request *q = userdata;
+        Call *q = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_json_ Json *facts = NULL;
 
         if (error) {
-                request_fail(q, error);
+                call_fail(q, error);
                 return;
         }
         int r = json_parse(answer->json, strlen(answer->json), JSON_LIMITS_DEFAULT, &facts, NULL, NULL);
         if (r >= 0)
-                r = request_new_reply(q, &reply);
+                r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = format_json_dict(reply, facts);
-        request_finish(q, TAKE_PTR(reply), r);
+        call_finish(q, TAKE_PTR(reply), r);
 }
 
-int device_get_facts(Request *q, Error *err) {
+int device_get_facts(Call *q, Error *err) {
         struct { bool refresh; } options = {};
         static const OptionRow rows[] = {
                 { "refresh", OPTION_BOOL, 0, .expect = "a boolean (b)" },
@@ -193,31 +193,31 @@ int device_get_facts(Request *q, Error *err) {
         r = options_read(q->message, rows, ELEMENTSOF(rows), &options, err);
         if (r < 0)
                 return r;
-        r = request_find(q, OBJECT_DEVICE, err, &d);
+        r = call_find(q, OBJECT_DEVICE, err, &d);
         if (r < 0)
                 return r;
         Caller c;
-        request_caller(q, &c);
+        call_caller(q, &c);
         return engine_get_facts(q->bus->engine, &c, PCI_ADDRESS_TEXT(((Device *) d)->facts.address),
                                 topics[0] ? topics : NULL, options.refresh, facts_answered, q, err);
 }
 
-int device_reset(Request *q, Error *err) {
+int device_reset(Call *q, Error *err) {
         void *d;
 
         int r = options_read_none(q->message, err);
         if (r < 0)
                 return r;
-        r = request_find(q, OBJECT_DEVICE, err, &d);
+        r = call_find(q, OBJECT_DEVICE, err, &d);
         if (r < 0)
                 return r;
         Caller c;
-        request_caller(q, &c);
+        call_caller(q, &c);
         return engine_reset_device(q->bus->engine, &c, PCI_ADDRESS_TEXT(((Device *) d)->facts.address),
-                                   request_engine_job, q, err);
+                                   call_engine_job, q, err);
 }
 
-int device_set_virtual_functions(Request *q, Error *err) {
+int device_set_virtual_functions(Call *q, Error *err) {
         struct { bool no_wait; } options = {};
         static const OptionRow rows[] = {
                 { "no-wait", OPTION_BOOL, 0, .expect = "a boolean (b)" },
@@ -231,13 +231,13 @@ int device_set_virtual_functions(Request *q, Error *err) {
         r = options_read(q->message, rows, ELEMENTSOF(rows), &options, err);
         if (r < 0)
                 return r;
-        r = request_find(q, OBJECT_DEVICE, err, &d);
+        r = call_find(q, OBJECT_DEVICE, err, &d);
         if (r < 0)
                 return r;
         Caller c;
-        request_caller(q, &c);
+        call_caller(q, &c);
         return engine_set_numvfs(q->bus->engine, &c, PCI_ADDRESS_TEXT(((Device *) d)->facts.address), number,
-                                 options.no_wait, request_engine_job, q, err);
+                                 options.no_wait, call_engine_job, q, err);
 }
 
 /* clang-format off */

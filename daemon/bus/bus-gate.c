@@ -100,7 +100,7 @@ int gate_check_vtable(const char *interface, const sd_bus_vtable *vtable) {
 int bus_gate_method(sd_bus_message *m, void *userdata _unused_, sd_bus_error *error) {
         Bus *b = sd_bus_slot_get_userdata(sd_bus_get_current_slot(sd_bus_message_get_bus(m)));
         const GateRow *row;
-        Request *q;
+        Call *q;
 
         /* The message may name no interface: then the vtable's is meant, which only sd-bus knows. */
         const char *interface = sd_bus_message_get_interface(m);
@@ -109,10 +109,10 @@ int bus_gate_method(sd_bus_message *m, void *userdata _unused_, sd_bus_error *er
         row = gate_find(interface, sd_bus_message_get_member(m));
         if (!row)
                 return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED, "Nobody may call this");
-        int r = request_new(b, m, row, &q);
+        int r = call_new(b, m, row, &q);
         if (r < 0)
                 return r;
-        request_advance(q);
+        call_advance(q);
         return 1;
 }
 
@@ -140,12 +140,12 @@ static int append_device_details(sd_bus_message *m, const Device *d) {
         return append_detail(m, "owner", d->assignment->owner);
 }
 
-int gate_details_none(Request *q _unused_, sd_bus_message *m _unused_) {
+int gate_details_none(Call *q _unused_, sd_bus_message *m _unused_) {
         return 0;
 }
 
 /* polkit's rules match on one device: of several, the first is described and all are named. */
-int gate_details_devices(Request *q, sd_bus_message *m) {
+int gate_details_devices(Call *q, sd_bus_message *m) {
         _cleanup_strv_ char **names = NULL;
         _cleanup_strbuf_ StrBuf all = {};
         const char *owner;
@@ -182,7 +182,7 @@ int gate_details_devices(Request *q, sd_bus_message *m) {
         return append_detail(m, "class", text);
 }
 
-int gate_details_object(Request *q, sd_bus_message *m) {
+int gate_details_object(Call *q, sd_bus_message *m) {
         const char *path = sd_bus_message_get_path(q->message);
         void *object;
 

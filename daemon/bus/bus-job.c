@@ -107,20 +107,20 @@ static const Property properties[] = {
         { "Result", "s", get_result, true },
 };
 
-int job_cancel(Request *q, Error *err) {
+int job_cancel(Call *q, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         Caller c;
         void *j;
 
-        int r = request_find(q, OBJECT_JOB, err, &j);
+        int r = call_find(q, OBJECT_JOB, err, &j);
         if (r < 0)
                 return r;
-        request_caller(q, &c);
+        call_caller(q, &c);
         r = engine_cancel_job(q->bus->engine, &c, ((Job *) j)->id, err);
         if (r < 0)
                 return r;
-        r = request_new_reply(q, &reply);
-        return request_reply(q, TAKE_PTR(reply), r, err);
+        r = call_new_reply(q, &reply);
+        return call_reply(q, TAKE_PTR(reply), r, err);
 }
 
 /* clang-format off */

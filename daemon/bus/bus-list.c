@@ -113,7 +113,7 @@ static bool device_matches(const DeviceFilter *f, const Device *d) {
                (f->assignable < 0 || (strv_length(d->blockers) == 0) == (f->assignable == 1));
 }
 
-static int device_filter_read(Request *q, DeviceFilter *f, PciAddress *ret_after, Error *err) {
+static int device_filter_read(Call *q, DeviceFilter *f, PciAddress *ret_after, Error *err) {
         *f = (DeviceFilter) { .state = -1, .assignable = -1, .group = ANY, .numa_node = ANY, .limit = PAGE_MAX };
         int r = options_read(q->message, device_rows, ELEMENTSOF(device_rows), f, err);
         if (r < 0)
@@ -164,7 +164,7 @@ static int fill_devices(Bus *b, sd_bus_message *m, const DeviceFilter *f, size_t
                                                    PCI_ADDRESS_TEXT(i->sorted[n - 1]->facts.address));
 }
 
-int list_devices(Request *q, Error *err) {
+int list_devices(Call *q, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         DeviceFilter f;
         PciAddress after = {};
@@ -173,10 +173,10 @@ int list_devices(Request *q, Error *err) {
         if (r < 0)
                 return r;
         size_t first = f.after ? position_after(engine_inventory(q->bus->engine), after) : 0;
-        r = request_new_reply(q, &reply);
+        r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = fill_devices(q->bus, reply, &f, first);
-        return request_reply(q, TAKE_PTR(reply), r, err);
+        return call_reply(q, TAKE_PTR(reply), r, err);
 }
 
 /* ---- assignments ---- */
@@ -255,7 +255,7 @@ static int fill_assignments(Bus *b, sd_bus_message *m, const AssignmentFilter *f
         return sd_bus_message_append_basic(m, 's', more ? last : "");
 }
 
-int list_assignments(Request *q, Error *err) {
+int list_assignments(Call *q, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         AssignmentFilter f = { .state = -1, .uid = UID_UNSET, .limit = PAGE_MAX };
 
@@ -264,8 +264,8 @@ int list_assignments(Request *q, Error *err) {
                 return r;
         if (f.limit == 0)
                 return error_set(err, ERROR_INVALID, "Option \"limit\" must be a number from 1 to 256");
-        r = request_new_reply(q, &reply);
+        r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = fill_assignments(q->bus, reply, &f);
-        return request_reply(q, TAKE_PTR(reply), r, err);
+        return call_reply(q, TAKE_PTR(reply), r, err);
 }

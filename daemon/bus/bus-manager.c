@@ -101,7 +101,7 @@ static const OptionRow assign_rows[] = {
 };
 /* clang-format on */
 
-static int assign_arguments_read(Request *q, AssignArguments *a, Error *err) {
+static int assign_arguments_read(Call *q, AssignArguments *a, Error *err) {
         *a = (AssignArguments) {
                 .lifetime = _LIFETIME_INVALID,
                 .uid = UID_UNSET,
@@ -145,25 +145,25 @@ static AssignOptions assign_options(const AssignArguments *a) {
 }
 
 static void assign_answered(const EngineAnswer *answer, const Error *error, void *userdata) {
-        Request *q = userdata;
+        Call *q = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 
         if (error) {
-                request_fail(q, error);
+                call_fail(q, error);
                 return;
         }
         assert(answer->assignment);
-        int r = request_new_reply(q, &reply);
+        int r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = sd_bus_message_append(reply, "oo", bus_path_assignment(answer->assignment->id).text,
                                           bus_path_running_job(answer->job).text);
         if (answer->assignment->lifetime == LIFETIME_CONNECTION)
-                request_finish_if_present(q, TAKE_PTR(reply), r);
+                call_finish_if_present(q, TAKE_PTR(reply), r);
         else
-                request_finish(q, TAKE_PTR(reply), r);
+                call_finish(q, TAKE_PTR(reply), r);
 }
 
-int manager_assign(Request *q, Error *err) {
+int manager_assign(Call *q, Error *err) {
         _cleanup_(assign_arguments_done) AssignArguments a = {};
         Caller c;
 
@@ -171,30 +171,30 @@ int manager_assign(Request *q, Error *err) {
         if (r < 0)
                 return r;
         if (a.force) {
-                r = request_require(q, ACTION_FORCE, err);
+                r = call_require(q, ACTION_FORCE, err);
                 if (r <= 0)
                         return r;
         }
         AssignOptions o = assign_options(&a);
-        request_caller(q, &c);
+        call_caller(q, &c);
         return engine_assign(q->bus->engine, &c, a.devices, a.owner, &o, assign_answered, q, err);
 }
 
 static void plan_answered(const EngineAnswer *answer, const Error *error, void *userdata) {
-        Request *q = userdata;
+        Call *q = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 
         if (error) {
-                request_fail(q, error);
+                call_fail(q, error);
                 return;
         }
-        int r = request_new_reply(q, &reply);
+        int r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = sd_bus_message_append(reply, "ss", answer->json, strempty(answer->token));
-        request_finish(q, TAKE_PTR(reply), r);
+        call_finish(q, TAKE_PTR(reply), r);
 }
 
-int manager_plan(Request *q, Error *err) {
+int manager_plan(Call *q, Error *err) {
         _cleanup_(assign_arguments_done) AssignArguments a = {};
         Caller c;
 
@@ -202,13 +202,13 @@ int manager_plan(Request *q, Error *err) {
         if (r < 0)
                 return r;
         AssignOptions o = assign_options(&a);
-        request_caller(q, &c);
+        call_caller(q, &c);
         return engine_plan(q->bus->engine, &c, a.devices, a.owner, &o, plan_answered, q, err);
 }
 
 /* ---- the other methods ---- */
 
-int manager_explain(Request *q, Error *err) {
+int manager_explain(Call *q, Error *err) {
         const char *device, *owner;
         Caller c;
 
@@ -218,20 +218,20 @@ int manager_explain(Request *q, Error *err) {
         r = options_read_string(q->message, "owner", OWNER_MAX - 1, err, &owner);
         if (r < 0)
                 return r;
-        request_caller(q, &c);
-        return engine_explain(q->bus->engine, &c, device, owner, request_engine_json, q, err);
+        call_caller(q, &c);
+        return engine_explain(q->bus->engine, &c, device, owner, call_engine_json, q, err);
 }
 
-static int reply_path(Request *q, BusPath path, Error *err) {
+static int reply_path(Call *q, BusPath path, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 
-        int r = request_new_reply(q, &reply);
+        int r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = sd_bus_message_append_basic(reply, 'o', path.text);
-        return request_reply(q, TAKE_PTR(reply), r, err);
+        return call_reply(q, TAKE_PTR(reply), r, err);
 }
 
-int manager_get_device(Request *q, Error *err) {
+int manager_get_device(Call *q, Error *err) {
         const char *name;
         Device *d;
 
@@ -244,7 +244,7 @@ int manager_get_device(Request *q, Error *err) {
         return reply_path(q, bus_path_device(d->facts.address), err);
 }
 
-int manager_get_assignment(Request *q, Error *err) {
+int manager_get_assignment(Call *q, Error *err) {
         const char *id;
 
         int r = options_read_string(q->message, "assignment", ASSIGNMENT_ID_MAX - 1, err, &id);
@@ -256,32 +256,32 @@ int manager_get_assignment(Request *q, Error *err) {
         return reply_path(q, bus_path_assignment(a->id), err);
 }
 
-int manager_rescan(Request *q, Error *err) {
+int manager_rescan(Call *q, Error *err) {
         Caller c;
 
         int r = options_read_none(q->message, err);
         if (r < 0)
                 return r;
-        request_caller(q, &c);
-        return engine_rescan(q->bus->engine, &c, request_engine_job, q, err);
+        call_caller(q, &c);
+        return engine_rescan(q->bus->engine, &c, call_engine_job, q, err);
 }
 
 static void snapshot_answered(const EngineAnswer *answer, const Error *error, void *userdata) {
-        Request *q = userdata;
+        Call *q = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 
         if (error) {
-                request_fail(q, error);
+                call_fail(q, error);
                 return;
         }
         assert(answer->n_fds > 0);
-        int r = request_new_reply(q, &reply);
+        int r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = sd_bus_message_append_basic(reply, 'h', &answer->fds[0].fd);
-        request_finish(q, TAKE_PTR(reply), r);
+        call_finish(q, TAKE_PTR(reply), r);
 }
 
-int manager_snapshot(Request *q, Error *err) {
+int manager_snapshot(Call *q, Error *err) {
         struct { bool redact; } options = {};
         static const OptionRow rows[] = {
                 { "redact", OPTION_BOOL, 0, .expect = "a boolean (b)" },
@@ -291,15 +291,15 @@ int manager_snapshot(Request *q, Error *err) {
         int r = options_read(q->message, rows, ELEMENTSOF(rows), &options, err);
         if (r < 0)
                 return r;
-        request_caller(q, &c);
+        call_caller(q, &c);
         return engine_snapshot(q->bus->engine, &c, options.redact, snapshot_answered, q, err);
 }
 
-int manager_doctor(Request *q, Error *err) {
+int manager_doctor(Call *q, Error *err) {
         Caller c;
 
-        request_caller(q, &c);
-        return engine_doctor(q->bus->engine, &c, request_engine_json, q, err);
+        call_caller(q, &c);
+        return engine_doctor(q->bus->engine, &c, call_engine_json, q, err);
 }
 
 /* clang-format off */

@@ -17,7 +17,7 @@
 /* Somebody may be typing a password. */
 #define POLKIT_INTERACTIVE_TIMEOUT (120U * USEC_PER_SEC)
 
-static int refuse(Request *q, bool challenge, const char *why, Error *err) {
+static int refuse(Call *q, bool challenge, const char *why, Error *err) {
         const char *action = gate_action_to_string(q->asking);
 
         int r = error_set(err, ERROR_NOT_AUTHORIZED, "%s needs the authorisation %s%s: %s", q->row->member,
@@ -27,7 +27,7 @@ static int refuse(Request *q, bool challenge, const char *why, Error *err) {
         return r;
 }
 
-static int read_answer(Request *q, sd_bus_message *m, Error *err) {
+static int read_answer(Call *q, sd_bus_message *m, Error *err) {
         int authorised, challenge;
 
         if (sd_bus_message_is_method_error(m, NULL) > 0) {
@@ -48,25 +48,25 @@ static int read_answer(Request *q, sd_bus_message *m, Error *err) {
 }
 
 static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
-        Request *q = userdata;
+        Call *q = userdata;
         _cleanup_error_ Error err = ERROR_INIT;
 
-        assert(q->stage == REQUEST_POLKIT);
-        q->stage = REQUEST_CREDENTIALS;
+        assert(q->stage == CALL_POLKIT);
+        q->stage = CALL_CREDENTIALS;
         q->bus->n_asking--;
         q->slot = sd_bus_slot_unref(q->slot);
         (void) client_watch_update(q->bus);
 
         if (read_answer(q, m, &err) < 0) {
-                request_fail(q, &err);
+                call_fail(q, &err);
                 return 0;
         }
         q->granted |= 1U << q->asking;
-        request_advance(q);
+        call_advance(q);
         return 0;
 }
 
-static int make_question(Request *q, GateAction action, bool interactive, sd_bus_message **ret) {
+static int make_question(Call *q, GateAction action, bool interactive, sd_bus_message **ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_free_ char *name = strjoinf("%s%s", POLKIT_ACTION_PREFIX, gate_action_to_string(action));
 
@@ -96,7 +96,7 @@ static int make_question(Request *q, GateAction action, bool interactive, sd_bus
         return 0;
 }
 
-int polkit_ask(Request *q, GateAction action) {
+int polkit_ask(Call *q, GateAction action) {
         assert(q);
         assert(!q->slot);
 

@@ -10,7 +10,7 @@
 #include "base/strutil.h"
 #include "bus/bus.h"
 
-typedef struct Request Request;
+typedef struct Call Call;
 typedef struct Client Client;
 struct sd_event_source;
 
@@ -23,7 +23,7 @@ struct Bus {
         BusReady ready;
         void *ready_userdata;
 
-        ListLink requests;        /* Request.link: all that have not been answered */
+        ListLink calls;           /* Call.link: all that have not been answered */
         size_t n_counted;         /* of them, by known users */
 
         Hashmap *clients;         /* unique name → Client: who is behind a connection */
@@ -130,18 +130,18 @@ typedef enum GateAction {
         _ACTION_MAX,
 } GateAction;
 
-/* Parses, calls the engine, formats. 1: replied; 0: parked, the engine's reply will come or request_require() asks;
+/* Parses, calls the engine, formats. 1: replied; 0: parked, the engine's reply will come or call_require() asks;
  * negative with err filled: the error is sent. */
-typedef int (*RequestHandler)(Request *q, Error *err);
+typedef int (*CallHandler)(Call *q, Error *err);
 /* Fills in what polkit may show and match on. */
-typedef int (*GateDetails)(Request *q, sd_bus_message *m);
+typedef int (*GateDetails)(Call *q, sd_bus_message *m);
 
 typedef struct GateRow {
         const char *interface, *member;
         GateAction action;
         unsigned flags;
         GateDetails details;
-        RequestHandler handler;
+        CallHandler handler;
 } GateRow;
 #define GATE_PUBLIC (1U << 0) /* reads what is shown to all; the caller is not even looked up */
 #define GATE_OWNER (1U << 1)  /* the object's owner needs no authorisation */
@@ -154,25 +154,25 @@ const GateRow *gate_find(const char *interface, const char *member);
 int gate_check_vtable(const char *interface, const sd_bus_vtable *vtable);
 int bus_gate_method(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
-int gate_details_none(Request *q, sd_bus_message *m);
-int gate_details_devices(Request *q, sd_bus_message *m); /* arguments "as devices, s owner" */
-int gate_details_object(Request *q, sd_bus_message *m);  /* of the object that is called */
+int gate_details_none(Call *q, sd_bus_message *m);
+int gate_details_devices(Call *q, sd_bus_message *m); /* arguments "as devices, s owner" */
+int gate_details_object(Call *q, sd_bus_message *m);  /* of the object that is called */
 
-/* ---- bus-request.c: one method call on its way ---- */
+/* ---- bus-call.c: one method call on its way ---- */
 
-typedef enum RequestStage {
-        REQUEST_CREDENTIALS, /* the bus is asked who calls */
-        REQUEST_POLKIT,
-        REQUEST_ENGINE,      /* the engine has it */
-        REQUEST_PRESENCE,    /* answered by the engine; is the caller still there? */
-} RequestStage;
+typedef enum CallStage {
+        CALL_CREDENTIALS, /* the bus is asked who calls */
+        CALL_POLKIT,
+        CALL_ENGINE,      /* the engine has it */
+        CALL_PRESENCE,    /* answered by the engine; is the caller still there? */
+} CallStage;
 
-struct Request {
+struct Call {
         Bus *bus;
         ListLink link;
         sd_bus_message *message;
         const GateRow *row;
-        RequestStage stage;
+        CallStage stage;
         bool counted;          /* against the quota */
         bool gone;             /* the caller has left: no reply */
         uint64_t watch_epoch;  /* of the bus when it came; 0: nobody would have seen the caller leave */
@@ -183,42 +183,42 @@ struct Request {
         unsigned granted;      /* 1 << GateAction, by polkit */
         GateAction asking;
         sd_bus_slot *slot;     /* the call to the bus or to polkit */
-        sd_bus_message *reply; /* REQUEST_PRESENCE: what will be sent */
+        sd_bus_message *reply; /* CALL_PRESENCE: what will be sent */
         void *data;            /* of the handler; freed with free() */
 };
 
-int request_new(Bus *b, sd_bus_message *m, const GateRow *row, Request **ret);
-Request *request_free(Request *q);
-DEFINE_CLEANUP(Request *, request_free);
+int call_new(Bus *b, sd_bus_message *m, const GateRow *row, Call **ret);
+Call *call_free(Call *q);
+DEFINE_CLEANUP(Call *, call_free);
 /* Takes the request over: goes as far as it can without waiting. */
-void request_advance(Request *q);
+void call_advance(Call *q);
 /* From a handler. 1: granted; 0: polkit is asked, return 0; the handler runs again from its start. */
-int request_require(Request *q, GateAction action, Error *err);
-bool request_is_granted(const Request *q, GateAction action);
-void request_caller(const Request *q, Caller *ret);
+int call_require(Call *q, GateAction action, Error *err);
+bool call_is_granted(const Call *q, GateAction action);
+void call_caller(const Call *q, Caller *ret);
 /* The object that was called, looked up now. ERROR_NOT_FOUND. */
-int request_find(Request *q, ObjectKind kind, Error *err, void **ret);
-/* The reply that the handler fills. Sent and the request freed by request_send(). */
-int request_new_reply(Request *q, sd_bus_message **ret);
+int call_find(Call *q, ObjectKind kind, Error *err, void **ret);
+/* The reply that the handler fills. Sent and the request freed by call_send(). */
+int call_new_reply(Call *q, sd_bus_message **ret);
 /* From handlers: sends and returns 1, or -errno with err. Takes the message over. */
-int request_reply(Request *q, sd_bus_message *reply, int r, Error *err);
+int call_reply(Call *q, sd_bus_message *reply, int r, Error *err);
 /* From engine callbacks: ends the request with the reply (taken over), or with an error when r < 0. */
-void request_finish(Request *q, sd_bus_message *reply, int r);
-void request_fail(Request *q, const Error *error);
-/* As request_finish(), but says nothing and forgets the client where it has left meanwhile. */
-void request_finish_if_present(Request *q, sd_bus_message *reply, int r);
+void call_finish(Call *q, sd_bus_message *reply, int r);
+void call_fail(Call *q, const Error *error);
+/* As call_finish(), but says nothing and forgets the client where it has left meanwhile. */
+void call_finish_if_present(Call *q, sd_bus_message *reply, int r);
 /* For methods whose answer is (o job) or nothing. */
-void request_engine_job(const EngineAnswer *answer, const Error *error, void *userdata);
-void request_engine_json(const EngineAnswer *answer, const Error *error, void *userdata);
+void call_engine_job(const EngineAnswer *answer, const Error *error, void *userdata);
+void call_engine_json(const EngineAnswer *answer, const Error *error, void *userdata);
 /* Counts the requests of one user that are pending. */
-size_t bus_count_requests(const Bus *b, uid_t uid);
+size_t bus_count_calls(const Bus *b, uid_t uid);
 /* The client is gone: its requests wait for nobody any more. */
-void bus_drop_requests(Bus *b, const char *name);
+void bus_drop_calls(Bus *b, const char *name);
 
 /* ---- bus-polkit.c ---- */
 
 /* Asks for one more authorisation; the request goes on from the start when it is granted. */
-int polkit_ask(Request *q, GateAction action);
+int polkit_ask(Call *q, GateAction action);
 
 /* ---- bus-client.c: who is behind a unique name ---- */
 
@@ -231,9 +231,9 @@ struct Client {
 };
 Client *bus_client(Bus *b, const char *name);
 /* Asks the bus; the request goes on when the answer is there. */
-int client_ask(Request *q);
+int client_ask(Call *q);
 /* Is the sender still connected? done is called from the loop. */
-int client_ask_presence(Request *q);
+int client_ask_presence(Call *q);
 void client_forget(Bus *b, const char *name);
 void clients_free(Bus *b);
 /* Installs or removes the one match, as bus->watch_wanted and the pending questions need it. */
@@ -288,32 +288,32 @@ void bus_changes_stop(Bus *b);
 
 /* ---- handlers ---- */
 
-int manager_assign(Request *q, Error *err);
-int manager_plan(Request *q, Error *err);
-int manager_explain(Request *q, Error *err);
-int manager_get_device(Request *q, Error *err);
-int manager_get_assignment(Request *q, Error *err);
-int manager_rescan(Request *q, Error *err);
-int manager_snapshot(Request *q, Error *err);
-int manager_doctor(Request *q, Error *err);
-int list_devices(Request *q, Error *err);
-int list_assignments(Request *q, Error *err);
-int device_get_facts(Request *q, Error *err);
-int device_reset(Request *q, Error *err);
-int device_set_virtual_functions(Request *q, Error *err);
-int assignment_open(Request *q, Error *err);
-int assignment_attach(Request *q, Error *err);
-int assignment_release(Request *q, Error *err);
-int assignment_acknowledge_method(Request *q, Error *err);
-int assignment_get_events(Request *q, Error *err);
-int job_cancel(Request *q, Error *err);
-int simulator_advance(Request *q, Error *err);
-int simulator_inject(Request *q, Error *err);
-int simulator_clear_faults(Request *q, Error *err);
-int simulator_hold(Request *q, Error *err);
-int simulator_unhold(Request *q, Error *err);
-int simulator_rebind(Request *q, Error *err);
-int simulator_remove(Request *q, Error *err);
-int simulator_surprise_remove(Request *q, Error *err);
-int simulator_add(Request *q, Error *err);
-int simulator_lose_events(Request *q, Error *err);
+int manager_assign(Call *q, Error *err);
+int manager_plan(Call *q, Error *err);
+int manager_explain(Call *q, Error *err);
+int manager_get_device(Call *q, Error *err);
+int manager_get_assignment(Call *q, Error *err);
+int manager_rescan(Call *q, Error *err);
+int manager_snapshot(Call *q, Error *err);
+int manager_doctor(Call *q, Error *err);
+int list_devices(Call *q, Error *err);
+int list_assignments(Call *q, Error *err);
+int device_get_facts(Call *q, Error *err);
+int device_reset(Call *q, Error *err);
+int device_set_virtual_functions(Call *q, Error *err);
+int assignment_open(Call *q, Error *err);
+int assignment_attach(Call *q, Error *err);
+int assignment_release(Call *q, Error *err);
+int assignment_acknowledge_method(Call *q, Error *err);
+int assignment_get_events(Call *q, Error *err);
+int job_cancel(Call *q, Error *err);
+int simulator_advance(Call *q, Error *err);
+int simulator_inject(Call *q, Error *err);
+int simulator_clear_faults(Call *q, Error *err);
+int simulator_hold(Call *q, Error *err);
+int simulator_unhold(Call *q, Error *err);
+int simulator_rebind(Call *q, Error *err);
+int simulator_remove(Call *q, Error *err);
+int simulator_surprise_remove(Call *q, Error *err);
+int simulator_add(Call *q, Error *err);
+int simulator_lose_events(Call *q, Error *err);

@@ -12,15 +12,15 @@
 
 #define HOST_JSON_MAX (1U << 20)
 
-static int reply_empty(Request *q, Error *err) {
+static int reply_empty(Call *q, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 
-        int r = request_new_reply(q, &reply);
-        return request_reply(q, TAKE_PTR(reply), r, err);
+        int r = call_new_reply(q, &reply);
+        return call_reply(q, TAKE_PTR(reply), r, err);
 }
 
 /* NULL with err. */
-static Host *simulated_host(Request *q, Error *err) {
+static Host *simulated_host(Call *q, Error *err) {
         Host *h = engine_host(q->bus->engine);
 
         if (host_is_sim(h))
@@ -29,7 +29,7 @@ static Host *simulated_host(Request *q, Error *err) {
         return NULL;
 }
 
-static int read_address(Request *q, Error *err, PciAddress *ret) {
+static int read_address(Call *q, Error *err, PciAddress *ret) {
         const char *text;
 
         int r = options_read_string(q->message, "device", PCI_ADDRESS_MAX, err, &text);
@@ -49,7 +49,7 @@ static int simulated(int r, PciAddress a, Error *err) {
         return error_set(err, ERROR_FAILED, "The simulated host refuses %s: error %d", PCI_ADDRESS_TEXT(a), -r);
 }
 
-int simulator_advance(Request *q, Error *err) {
+int simulator_advance(Call *q, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         uint64_t by;
 
@@ -62,11 +62,11 @@ int simulator_advance(Request *q, Error *err) {
         if (!h)
                 return -EOPNOTSUPP;
         host_sim_advance(h, by);
-        r = request_new_reply(q, &reply);
+        r = call_new_reply(q, &reply);
         uint64_t now = host_sim_clock(h);
         if (r >= 0)
                 r = sd_bus_message_append_basic(reply, 't', &now);
-        return request_reply(q, TAKE_PTR(reply), r, err);
+        return call_reply(q, TAKE_PTR(reply), r, err);
 }
 
 typedef struct InjectArguments {
@@ -85,7 +85,7 @@ static const OptionRow inject_rows[] = {
 };
 /* clang-format on */
 
-int simulator_inject(Request *q, Error *err) {
+int simulator_inject(Call *q, Error *err) {
         InjectArguments a = { .kind = "error", .error = EIO };
         SimFault fault = {};
         const char *step;
@@ -115,7 +115,7 @@ int simulator_inject(Request *q, Error *err) {
         return r < 0 ? r : reply_empty(q, err);
 }
 
-int simulator_clear_faults(Request *q, Error *err) {
+int simulator_clear_faults(Call *q, Error *err) {
         Host *h = simulated_host(q, err);
         if (!h)
                 return -EOPNOTSUPP;
@@ -123,7 +123,7 @@ int simulator_clear_faults(Request *q, Error *err) {
         return reply_empty(q, err);
 }
 
-int simulator_hold(Request *q, Error *err) {
+int simulator_hold(Call *q, Error *err) {
         const char *comm;
         PciAddress a;
         uint32_t pid;
@@ -146,7 +146,7 @@ int simulator_hold(Request *q, Error *err) {
 
 typedef int (*HostSimAction)(Host *h, PciAddress a);
 
-static int simulator_act(Request *q, HostSimAction action, Error *err) {
+static int simulator_act(Call *q, HostSimAction action, Error *err) {
         PciAddress a;
 
         int r = read_address(q, err, &a);
@@ -159,19 +159,19 @@ static int simulator_act(Request *q, HostSimAction action, Error *err) {
         return r < 0 ? r : reply_empty(q, err);
 }
 
-int simulator_unhold(Request *q, Error *err) {
+int simulator_unhold(Call *q, Error *err) {
         return simulator_act(q, host_sim_unhold, err);
 }
 
-int simulator_remove(Request *q, Error *err) {
+int simulator_remove(Call *q, Error *err) {
         return simulator_act(q, host_sim_remove, err);
 }
 
-int simulator_surprise_remove(Request *q, Error *err) {
+int simulator_surprise_remove(Call *q, Error *err) {
         return simulator_act(q, host_sim_surprise_remove, err);
 }
 
-int simulator_rebind(Request *q, Error *err) {
+int simulator_rebind(Call *q, Error *err) {
         const char *driver;
         PciAddress a;
 
@@ -190,7 +190,7 @@ int simulator_rebind(Request *q, Error *err) {
         return r < 0 ? r : reply_empty(q, err);
 }
 
-int simulator_add(Request *q, Error *err) {
+int simulator_add(Call *q, Error *err) {
         const char *json;
 
         int r = sd_bus_message_read_basic(q->message, 's', &json);
@@ -206,7 +206,7 @@ int simulator_add(Request *q, Error *err) {
         return r < 0 ? r : reply_empty(q, err);
 }
 
-int simulator_lose_events(Request *q, Error *err) {
+int simulator_lose_events(Call *q, Error *err) {
         uint32_t n;
 
         int r = sd_bus_message_read_basic(q->message, 'u', &n);

@@ -14,7 +14,7 @@
 #include "bus/bus-private.h"
 
 static void bus_init(Bus *b) {
-        list_init(&b->requests);
+        list_init(&b->calls);
         list_init(&b->clients_order);
         list_init(&b->dirty);
 }
@@ -106,8 +106,8 @@ Bus *bus_free(Bus *b) {
         if (!b)
                 return NULL;
         b->watch_wanted = false;
-        LIST_FOREACH(&b->requests, link)
-                request_free(LIST_ENTRY(link, Request, link));
+        LIST_FOREACH(&b->calls, link)
+                call_free(LIST_ENTRY(link, Call, link));
         bus_changes_stop(b);
         clients_free(b);
         hashmap_free(b->clients);

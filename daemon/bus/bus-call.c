@@ -16,40 +16,40 @@
 /* Of all users that are not privileged. Each holds a message of the caller's. */
 #define REQUESTS_MAX 4096U
 
-int request_new(Bus *b, sd_bus_message *m, const GateRow *row, Request **ret) {
+int call_new(Bus *b, sd_bus_message *m, const GateRow *row, Call **ret) {
         assert(b);
         assert(m);
         assert(row);
         assert(ret);
 
-        Request *q = calloc(1, sizeof(Request));
+        Call *q = calloc(1, sizeof(Call));
         if (!q)
                 return -ENOMEM;
-        *q = (Request) {
+        *q = (Call) {
                 .bus = b,
                 .message = sd_bus_message_ref(m),
                 .row = row,
                 .uid = UID_UNSET,
                 .watch_epoch = b->watch_active ? b->watch_epoch : 0,
         };
-        list_append(&b->requests, &q->link);
+        list_append(&b->calls, &q->link);
         *ret = q;
         return 0;
 }
 
-static void request_stop_asking(Request *q) {
+static void call_stop_asking(Call *q) {
         q->slot = sd_bus_slot_unref(q->slot);
-        if (q->stage != REQUEST_POLKIT)
+        if (q->stage != CALL_POLKIT)
                 return;
-        q->stage = REQUEST_CREDENTIALS;
+        q->stage = CALL_CREDENTIALS;
         q->bus->n_asking--;
         (void) client_watch_update(q->bus); /* at worst one match too many stays */
 }
 
-Request *request_free(Request *q) {
+Call *call_free(Call *q) {
         if (!q)
                 return NULL;
-        request_stop_asking(q);
+        call_stop_asking(q);
         list_unlink(&q->link);
         if (q->counted)
                 q->bus->n_counted--;
@@ -60,40 +60,40 @@ Request *request_free(Request *q) {
         return NULL;
 }
 
-size_t bus_count_requests(const Bus *b, uid_t uid) {
+size_t bus_count_calls(const Bus *b, uid_t uid) {
         size_t n = 0;
 
-        LIST_FOREACH(&b->requests, link) {
-                const Request *q = LIST_ENTRY(link, Request, link);
+        LIST_FOREACH(&b->calls, link) {
+                const Call *q = LIST_ENTRY(link, Call, link);
                 n += q->counted && q->uid == uid;
         }
         return n;
 }
 
-void bus_drop_requests(Bus *b, const char *name) {
+void bus_drop_calls(Bus *b, const char *name) {
         assert(b);
         assert(name);
 
-        LIST_FOREACH(&b->requests, link) {
-                Request *q = LIST_ENTRY(link, Request, link);
+        LIST_FOREACH(&b->calls, link) {
+                Call *q = LIST_ENTRY(link, Call, link);
                 if (!streq_ptr(sd_bus_message_get_sender(q->message), name))
                         continue;
                 q->gone = true;
-                if (q->stage != REQUEST_ENGINE) /* nobody holds a pointer to it */
-                        request_free(q);
+                if (q->stage != CALL_ENGINE) /* nobody holds a pointer to it */
+                        call_free(q);
         }
 }
 
 /* ---- replies ---- */
 
-static void request_send(Request *q, sd_bus_message *reply) {
+static void call_send(Call *q, sd_bus_message *reply) {
         int r = 0;
 
         if (!q->gone && sd_bus_message_get_expect_reply(q->message) > 0)
                 r = sd_bus_send(NULL, reply, NULL);
         if (r < 0)
                 (void) log_debug_errno(r, "Failed to reply to %s: %m", sd_bus_message_get_sender(q->message));
-        request_free(q);
+        call_free(q);
 }
 
 /* What lower layers return without a word in the error table. */
@@ -108,7 +108,7 @@ static void error_from_errno(int r, Error *err) {
                 (void) error_set(err, ERROR_FAILED, "The daemon could not do it (error %d); its journal may say why", -r);
 }
 
-void request_fail(Request *q, const Error *error) {
+void call_fail(Call *q, const Error *error) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 
         assert(q);
@@ -120,93 +120,93 @@ void request_fail(Request *q, const Error *error) {
                                    error->message);
         if (format_error(q->message, error, &m) < 0) {
                 (void) log_warning("Failed to make an error reply: out of memory");
-                request_free(q);
+                call_free(q);
                 return;
         }
-        request_send(q, m);
+        call_send(q, m);
 }
 
-static void request_fail_errno(Request *q, int r, Error *err) {
+static void call_fail_errno(Call *q, int r, Error *err) {
         error_from_errno(r, err);
-        request_fail(q, err);
+        call_fail(q, err);
 }
 
-int request_new_reply(Request *q, sd_bus_message **ret) {
+int call_new_reply(Call *q, sd_bus_message **ret) {
         return sd_bus_message_new_method_return(q->message, ret);
 }
 
-int request_reply(Request *q, sd_bus_message *reply, int r, Error *err _unused_) {
+int call_reply(Call *q, sd_bus_message *reply, int r, Error *err _unused_) {
         if (r < 0) {
                 sd_bus_message_unref(reply);
                 return r;
         }
         assert(!q->reply);
-        q->reply = reply; /* sent by request_run() */
+        q->reply = reply; /* sent by call_run() */
         return 1;
 }
 
-void request_finish(Request *q, sd_bus_message *reply, int r) {
+void call_finish(Call *q, sd_bus_message *reply, int r) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = reply;
         _cleanup_error_ Error err = ERROR_INIT;
 
         assert(q);
 
         if (r < 0)
-                request_fail_errno(q, r, &err);
+                call_fail_errno(q, r, &err);
         else
-                request_send(q, m);
+                call_send(q, m);
 }
 
-void request_finish_if_present(Request *q, sd_bus_message *reply, int r) {
+void call_finish_if_present(Call *q, sd_bus_message *reply, int r) {
         bool watched = q->bus->watch_active && q->watch_epoch == q->bus->watch_epoch;
 
         assert(q);
 
         if (r < 0 || (watched && !q->gone)) {
-                request_finish(q, reply, r);
+                call_finish(q, reply, r);
                 return;
         }
         q->reply = reply;
-        q->stage = REQUEST_PRESENCE;
+        q->stage = CALL_PRESENCE;
         r = client_ask_presence(q);
         if (r < 0) {
                 (void) log_warning_errno(r, "Failed to ask whether %s is still connected: %m",
                                          sd_bus_message_get_sender(q->message));
-                request_finish(q, TAKE_PTR(q->reply), 0);
+                call_finish(q, TAKE_PTR(q->reply), 0);
         }
 }
 
-void request_engine_job(const EngineAnswer *answer, const Error *error, void *userdata) {
-        Request *q = userdata;
+void call_engine_job(const EngineAnswer *answer, const Error *error, void *userdata) {
+        Call *q = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 
         if (error) {
-                request_fail(q, error);
+                call_fail(q, error);
                 return;
         }
-        int r = request_new_reply(q, &reply);
+        int r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = sd_bus_message_append_basic(reply, 'o', bus_path_running_job(answer->job).text);
-        request_finish(q, TAKE_PTR(reply), r);
+        call_finish(q, TAKE_PTR(reply), r);
 }
 
-void request_engine_json(const EngineAnswer *answer, const Error *error, void *userdata) {
-        Request *q = userdata;
+void call_engine_json(const EngineAnswer *answer, const Error *error, void *userdata) {
+        Call *q = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 
         if (error) {
-                request_fail(q, error);
+                call_fail(q, error);
                 return;
         }
-        int r = request_new_reply(q, &reply);
+        int r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = sd_bus_message_append_basic(reply, 's', answer->json);
-        request_finish(q, TAKE_PTR(reply), r);
+        call_finish(q, TAKE_PTR(reply), r);
 }
 
 /* ---- the way ---- */
 
-int request_find(Request *q, ObjectKind kind, Error *err, void **ret) {
+int call_find(Call *q, ObjectKind kind, Error *err, void **ret) {
         const char *path = sd_bus_message_get_path(q->message);
         void *object = bus_find(q->bus, kind, path);
 
@@ -217,37 +217,37 @@ int request_find(Request *q, ObjectKind kind, Error *err, void **ret) {
         return 0;
 }
 
-void request_caller(const Request *q, Caller *ret) {
+void call_caller(const Call *q, Caller *ret) {
         *ret = (Caller) {
                 .uid = q->uid,
                 .bus_name = sd_bus_message_get_sender(q->message),
                 .pid = q->pid,
-                .may_manage_others = request_is_granted(q, ACTION_MANAGE_OTHERS),
-                .may_force = request_is_granted(q, ACTION_FORCE),
+                .may_manage_others = call_is_granted(q, ACTION_MANAGE_OTHERS),
+                .may_force = call_is_granted(q, ACTION_FORCE),
         };
 }
 
-bool request_is_granted(const Request *q, GateAction action) {
+bool call_is_granted(const Call *q, GateAction action) {
         return q->privileged || (q->granted & (1U << action));
 }
 
-int request_require(Request *q, GateAction action, Error *err) {
+int call_require(Call *q, GateAction action, Error *err) {
         assert(q);
 
-        if (action == ACTION_NONE || request_is_granted(q, action))
+        if (action == ACTION_NONE || call_is_granted(q, action))
                 return 1;
         int r = polkit_ask(q, action);
         if (r < 0)
                 return error_set(err, ERROR_NOT_AUTHORIZED, "polkit cannot be asked for %s%s: error %d", POLKIT_ACTION_PREFIX,
                                  gate_action_to_string(action), -r);
-        q->stage = REQUEST_POLKIT;
+        q->stage = CALL_POLKIT;
         q->asking = action;
         q->bus->n_asking++;
         (void) client_watch_update(q->bus); /* without it a caller's leaving is only seen by polkit */
         return 0;
 }
 
-static bool request_is_owners(Request *q) {
+static bool call_is_owners(Call *q) {
         const char *path = sd_bus_message_get_path(q->message);
 
         if (streq(q->row->interface, BUS_INTERFACE_ASSIGNMENT)) {
@@ -262,13 +262,13 @@ static bool request_is_owners(Request *q) {
 }
 
 /* Every request with a known caller counts from here on, until it is answered. */
-static int request_admit(Request *q, Error *err) {
+static int call_admit(Call *q, Error *err) {
         Bus *b = q->bus;
         unsigned max = b->options.max_requests_per_uid;
 
         if (q->counted)
                 return 0;
-        if (!q->privileged && bus_count_requests(b, q->uid) >= max)
+        if (!q->privileged && bus_count_calls(b, q->uid) >= max)
                 return error_set(err, ERROR_BUSY, "User %" PRIu32 " has %u requests pending, which is the limit; wait "
                                  "until one is answered", (uint32_t) q->uid, max);
         if (!q->privileged && b->n_counted >= REQUESTS_MAX)
@@ -278,18 +278,18 @@ static int request_admit(Request *q, Error *err) {
         return 0;
 }
 
-static int request_authorise(Request *q, Error *err) {
-        int r = request_admit(q, err);
+static int call_authorise(Call *q, Error *err) {
+        int r = call_admit(q, err);
         if (r < 0)
                 return r;
-        if (q->row->action == ACTION_NONE || ((q->row->flags & GATE_OWNER) && request_is_owners(q)))
+        if (q->row->action == ACTION_NONE || ((q->row->flags & GATE_OWNER) && call_is_owners(q)))
                 return 1;
-        return request_require(q, q->row->action, err);
+        return call_require(q, q->row->action, err);
 }
 
-static int request_run(Request *q, Error *err) {
+static int call_run(Call *q, Error *err) {
         if (!(q->row->flags & GATE_PUBLIC)) {
-                int r = request_authorise(q, err);
+                int r = call_authorise(q, err);
                 if (r <= 0)
                         return r;
         }
@@ -297,14 +297,14 @@ static int request_run(Request *q, Error *err) {
         int r = sd_bus_message_rewind(q->message, true);
         if (r < 0)
                 return r;
-        q->stage = REQUEST_ENGINE;
+        q->stage = CALL_ENGINE;
         r = q->row->handler(q, err);
         if (r > 0)
-                request_send(q, q->reply);
+                call_send(q, q->reply);
         return r < 0 ? r : 0;
 }
 
-void request_advance(Request *q) {
+void call_advance(Call *q) {
         _cleanup_error_ Error err = ERROR_INIT;
         int r;
 
@@ -313,7 +313,7 @@ void request_advance(Request *q) {
         if (!(q->row->flags & GATE_PUBLIC) && !q->have_credentials)
                 r = client_ask(q);
         else
-                r = request_run(q, &err);
+                r = call_run(q, &err);
         if (r < 0)
-                request_fail_errno(q, r, &err);
+                call_fail_errno(q, r, &err);
 }
