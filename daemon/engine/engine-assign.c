@@ -44,6 +44,8 @@ static void assign_fail(Task *t, Error *err) {
                 engine_audit(a, MESSAGE_DENIED, LOG_NOTICE, "Refused to assign to %s: %s", a->owner, err->message);
         if (a && a->job == j)
                 a->job = NULL;
+        if (a && a->plan) /* the job may have got no plan of its own yet */
+                engine_mark_job(e, a->plan, NULL);
         if (j)
                 engine_job_finish(e, j, t->cancelled ? JOB_CANCELLED : JOB_FAILED, err);
         if (a && engine_step(e, a, ASSIGNMENT_EVENT_PREPARE_FAILED))
