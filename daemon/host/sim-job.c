@@ -2,7 +2,7 @@
 
 /*
  * Jobs of the simulated host: what a worker process does, as a chain of tasks on the clock. A plan runs step by step; a
- * step that fails starts the undoing of those before it, in reverse. A step that the kernel does not come back from
+ * step that fails starts the undoing of it and those before it, in reverse, each by what the facts show. A step that the kernel does not come back from
  * ends in UNKNOWN at its deadline, but the job (and its locks) stays until the kernel does, then says `ended`. Work
  * whose caller left goes on to the end of its step and no further, as a worker does whose daemon died.
  */
@@ -42,7 +42,6 @@ static SimJob *job_free(SimJob *job) {
         plan_free(job->copy.plan);
         (void) safe_close(job->copy.pidfd);
         free(job->groups);
-        free(job->done);
         pci_use_done(&job->holders);
         free(job);
         return NULL;
@@ -58,8 +57,6 @@ static void job_finish(SimJob *job, HostOutcome outcome) {
         SimHost *h = sim_of(job->host);
 
         job->result.outcome = outcome;
-        if (outcome == HOST_OUTCOME_DONE && !job->cancelled)
-                job->result.failed_step = SIZE_MAX;
         sim_task_disarm(h, &job->task);
         sim_task_disarm(h, &job->deadline);
         /* The locks are free before the caller hears: it may go on with the same group at once. */
@@ -90,6 +87,12 @@ void sim_job_fail(SimJob *job, int error, ErrorCode code, const char *format, ..
 
 static void plan_next(SimJob *job);
 
+static void begin_undo(SimJob *job, size_t n_steps) {
+        job->undoing = true;
+        job->step = n_steps;
+        job->why = job->result;
+}
+
 static void on_deadline(void *userdata) {
         SimJob *job = userdata;
         const Step *s = current_step(job);
@@ -102,7 +105,7 @@ static void on_deadline(void *userdata) {
                 job->result.failed_step = job->step;
                 if (!job->detached && job->callbacks.step_done)
                         job->callbacks.step_done((HostJob *) job, job->step, false, job->result.error, job->userdata);
-                job->undoing = true;
+                begin_undo(job, job->step + 1);
                 plan_next(job);
                 return;
         }
@@ -123,23 +126,20 @@ static void step_end(SimJob *job, int error) {
                 job_finish(job, HOST_OUTCOME_UNKNOWN);
                 return;
         }
-        if (error < 0 && !undo) {
+        if (error < 0) {
                 sim_step_explain(job, error);
                 job->result.failed_step = job->step;
-                job->undoing = true;
-                /* A probe that failed may have bound something all the same. */
-                job->done[job->step] = current_step(job)->type == STEP_PROBE && error != -ENODEV && error != -ESTALE;
-                if (job->done[job->step])
-                        job->step++;
+        }
+        if (!job->detached && job->callbacks.step_done)
+                job->callbacks.step_done((HostJob *) job, job->step, undo, error, job->userdata);
+        if (error < 0 && !undo) {
+                if (current_step(job)->type == STEP_PROBE)
+                        job->failed_probe = job->step;
+                begin_undo(job, job->step + 1); /* a step that failed half-way is undone as well */
         } else if (error < 0)
                 job->undo_failed = true;
         else if (!undo)
-                job->done[job->step++] = true;
-        if (!job->detached && job->callbacks.step_done) {
-                size_t step = undo ? job->step : error < 0 ? job->result.failed_step : job->step - 1;
-
-                job->callbacks.step_done((HostJob *) job, step, undo, error, job->userdata);
-        }
+                job->step++;
         plan_next(job);
 }
 
@@ -195,25 +195,15 @@ static void step_start(SimJob *job) {
 
 /* The step before this one that is to be undone; false: none is left. */
 static bool find_undo(SimJob *job) {
-        SimHost *h = sim_of(job->host);
-
         while (job->step > 0) {
                 const Step *s;
 
                 job->step--;
                 s = current_step(job);
-                if (!step_undo_value(s))
-                        continue;
-                if (job->request.plan_recovery ? sim_step_is_done(h, s) : job->done[job->step])
+                if (step_undo_value(s))
                         return true;
         }
         return false;
-}
-
-static void begin_undo_of_cancelled(SimJob *job) {
-        sim_step_explain(job, -ECANCELED);
-        job->result.failed_step = job->step;
-        job->undoing = true;
 }
 
 static void plan_next_now(void *userdata) {
@@ -227,9 +217,13 @@ static void plan_next_now(void *userdata) {
                 job_finish(job, HOST_OUTCOME_DONE);
                 return;
         }
-        if (!job->undoing && job->cancelled)
-                begin_undo_of_cancelled(job);
+        if (!job->undoing && job->cancelled) {
+                sim_job_fail(job, -ECANCELED, ERROR_FAILED, "the job was cancelled");
+                begin_undo(job, job->step);
+        }
         if (job->undoing && !find_undo(job)) {
+                if (!job->undo_failed) /* of an undoing that failed, that is the news */
+                        job->result = job->why;
                 job_finish(job, job->undo_failed ? HOST_OUTCOME_FAILED : HOST_OUTCOME_ROLLED_BACK);
                 return;
         }
@@ -354,9 +348,6 @@ static int copy_request(SimJob *job, const HostRequest *r) {
         k = plan_copy(r->plan, &job->copy.plan);
         if (k < 0)
                 return k;
-        job->done = calloc(r->plan->n_steps + 1, 1);
-        if (!job->done)
-                return -ENOMEM;
         job->removal = plan_has_removal(r->plan);
         return plan_groups(r->plan, &job->groups, &job->n_groups);
 }
@@ -375,16 +366,14 @@ int sim_submit(Host *host, const HostRequest *r, const HostJobCallbacks *callbac
         job->callbacks = *callbacks;
         job->userdata = userdata;
         job->copy.pidfd = -EBADF;
-        job->result.failed_step = SIZE_MAX;
+        job->result.failed_step = job->failed_probe = SIZE_MAX;
         k = copy_request(job, r);
         if (k >= 0)
                 k = check_locks(h, job);
         if (k < 0)
                 return k;
-        if (r->type == HOST_REQUEST_PLAN && r->plan_recovery) {
-                job->undoing = true;
-                job->step = r->plan->n_steps;
-        }
+        if (r->type == HOST_REQUEST_PLAN && r->plan_recovery && r->plan->kind == PLAN_ASSIGN)
+                begin_undo(job, r->plan->n_steps); /* other plans are done to their end */
         job->task.run = r->type == HOST_REQUEST_PLAN ? plan_next_now : run_other;
         job->deadline.run = on_deadline;
         job->task.userdata = job->deadline.userdata = job;

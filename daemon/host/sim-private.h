@@ -208,10 +208,11 @@ struct SimJob {
         size_t step;      /* at hand */
         bool undoing, undo_failed, blocked, hung;
         bool in_step;
-        uint8_t *done;    /* per step */
-        HostResult result;
+        size_t failed_probe; /* SIZE_MAX: none; else what came of it is undone, whatever it is */
+        HostResult result, why; /* why: of the step that failed, while undoing */
         PciUse holders;   /* of a refusal */
-        char finding[160];
+        char finding[160], found[PCI_DRIVER_NAME_MAX];
+        bool has_found;
 };
 
 int sim_submit(Host *host, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);
@@ -227,8 +228,6 @@ void sim_job_fail(SimJob *job, int error, ErrorCode code, const char *format, ..
 /* Does the step (or its undoing) at hand: 0, negative errno, SIM_BLOCKED. */
 int sim_step_run(SimJob *job);
 usec_t sim_step_time(SimJob *job);
-/* Steps that the facts show as done, for recovery. */
-bool sim_step_is_done(SimHost *h, const Step *s);
 /* While one blocks: does it wait in the worker (ends by itself) or in the kernel? */
 bool sim_step_waits_in_worker(const Step *s, bool undo);
 /* Whether what runs now is touched by a fault of this kind; uses it up. */

@@ -19,6 +19,10 @@ static Step *current_step(SimJob *job) {
         return job->copy.plan->steps + job->step;
 }
 
+static bool is_redo(const SimJob *job) {
+        return job->request.plan_recovery && !job->undoing;
+}
+
 /* What the kernel is asked to do. */
 static StepType operation(const Step *s, bool undo) {
         if (!undo)
@@ -140,14 +144,18 @@ static bool is_use_of_host(PciCriticalCode c) {
         return c != PCI_CRITICAL_CONSOLE && c != PCI_CRITICAL_BRIDGE;
 }
 
-static int prove_unheld(SimJob *job, SimDevice *d) {
-        if (pci_driver_is_vfio(d->driver)) {
-                SimGroup *g = d->has_group ? sim_group(d->host, d->group) : NULL;
+/* By a trial open of the group's node: one look, or as long as the step may take. */
+static int prove_vfio(SimDevice *d) {
+        SimGroup *g = d->has_group ? sim_group(d->host, d->group) : NULL;
 
-                if (g) /* nobody else may open it from here on */
-                        g->node_uid = g->node_gid = 0;
-                return (d->has_group && sim_group_is_held(d->host, d->group)) || sim_device_is_held(d) ? SIM_BLOCKED : 0;
-        }
+        if (g) /* nobody else may open it from here on */
+                g->node_uid = g->node_gid = 0;
+        return (g && sim_group_is_held(d->host, d->group)) || sim_device_is_held(d) ? SIM_BLOCKED : 0;
+}
+
+static int prove_unheld(SimJob *job, SimDevice *d) {
+        if (pci_driver_is_vfio(d->driver))
+                return prove_vfio(d);
         for (size_t i = 0; i < d->source.use.n_criticals; i++) {
                 const PciCritical *c = d->source.use.criticals + i;
 
@@ -156,14 +164,13 @@ static int prove_unheld(SimJob *job, SimDevice *d) {
                 (void) string_copy(job->finding, sizeof(job->finding), c->proof);
                 return -ENOTBLK;
         }
-        return sim_device_is_held(d) ? SIM_BLOCKED : 0;
+        return sim_device_is_held(d) ? -EBUSY : 0;
 }
 
 static int read_back_driver(SimJob *job, const SimDevice *d, const char *expect) {
         if (streq(d->driver, expect))
                 return 0;
-        (void) snprintf(job->finding, sizeof(job->finding), "%s%s", d->driver[0] ? "it is on " : "it has no driver",
-                        d->driver);
+        job->has_found = string_copy(job->found, sizeof(job->found), d->driver);
         return -STEP_ERROR_READ_BACK;
 }
 
@@ -171,8 +178,17 @@ static int unbind(SimJob *job, SimDevice *d, const char *driver) {
         SimFault f;
         int r;
 
+        if (is_redo(job) && !streq(d->driver, driver))
+                return 0; /* not on it any more: nothing is left to do */
+        if (!streq(d->driver, driver)) {
+                (void) read_back_driver(job, d, driver);
+                return -ENODEV;
+        }
+        /* The worker never starts an unbind that would wait for a user. */
+        if (pci_driver_is_vfio(driver) && prove_vfio(d) != 0)
+                return -EBUSY;
         if (!sim_step_fault(job, SIM_FAULT_NO_EFFECT, &f)) {
-                r = sim_unbind(d, isempty(driver) ? NULL : driver);
+                r = sim_unbind(d, driver);
                 if (r != 0)
                         return r;
         }
@@ -183,6 +199,8 @@ static int probe(SimJob *job, SimDevice *d, const char *expect) {
         SimFault f;
         int r = 0;
 
+        if (is_redo(job) && d->driver[0] && (isempty(expect) || streq(d->driver, expect)))
+                return 0;
         if (sim_step_fault(job, SIM_FAULT_WRONG_DRIVER, &f))
                 (void) sim_bind(d, WRONG_DRIVER);
         else if (!sim_step_fault(job, SIM_FAULT_NO_EFFECT, &f))
@@ -287,10 +305,12 @@ static int run_undo(SimJob *job, SimDevice *d, const Step *s) {
 
         assert(to);
         switch (s->type) {
-        case STEP_UNBIND:
-                return probe(job, d, to);
-        case STEP_PROBE: /* after a failure of its own, whatever came of it goes */
-                return d->driver[0] ? unbind(job, d, NULL) : 0;
+        case STEP_UNBIND: /* what another hand bound meanwhile stays */
+                return d->driver[0] ? 0 : probe(job, d, to);
+        case STEP_PROBE: /* of its own failure, whatever came of it goes */
+                if (!d->driver[0] || (to[0] && !streq(d->driver, to) && job->step != job->failed_probe))
+                        return 0;
+                return unbind(job, d, d->driver);
         case STEP_SET_OVERRIDE:
                 return set_override(job, d, to);
         case STEP_SET_NODE_OWNER:
@@ -318,6 +338,7 @@ int sim_step_run(SimJob *job) {
 
         assert(job);
         job->finding[0] = 0;
+        job->has_found = false;
         if (s->has_device) {
                 d = sim_device(sim_of(job->host), s->device);
                 if (!d || (d->dead && s->type != STEP_AWAIT_READY))
@@ -332,43 +353,7 @@ int sim_step_run(SimJob *job) {
         return job->undoing ? run_undo(job, d, s) : run_forward(job, d, s);
 }
 
-/* ---- recovery and failures ---- */
-
-bool sim_step_is_done(SimHost *h, const Step *s) {
-        SimDevice *d;
-        SimGroup *g;
-        uint32_t uid, gid;
-
-        assert(h);
-        assert(s);
-        if (s->type == STEP_SET_NODE_OWNER) {
-                g = sim_group(h, s->group);
-                return g && parse_owner(strempty(s->value), &uid, &gid) >= 0 && g->node_uid == uid && g->node_gid == gid;
-        }
-        d = s->has_device ? sim_device(h, s->device) : NULL;
-        if (!d)
-                return false;
-        switch (s->type) {
-        case STEP_UNBIND:
-                return d->driver[0] == 0;
-        case STEP_SET_OVERRIDE:
-                return streq(d->override, strempty(s->value)) && !streq(strempty(s->value), strempty(step_undo_value(s)));
-        case STEP_PROBE:
-                return d->driver[0] && (isempty(s->expect) || streq(d->driver, s->expect));
-        case STEP_SET_NUMVFS:
-                return !streq(strempty(s->value), strempty(step_undo_value(s)));
-        case STEP_PROVE_UNHELD:
-        case STEP_SET_NODE_OWNER:
-        case STEP_TRIAL_ATTACH:
-        case STEP_RESET:
-        case STEP_AWAIT_READY:
-        case STEP_VERIFY:
-        case _STEP_TYPE_MAX:
-        case _STEP_TYPE_INVALID:
-                break;
-        }
-        return false;
-}
+/* ---- failures ---- */
 
 void sim_step_explain(SimJob *job, int error) {
         const Step *s = current_step(job);
@@ -377,11 +362,12 @@ void sim_step_explain(SimJob *job, int error) {
                 .step = s,
                 .undo = job->undoing,
                 .error = error,
+                .found = job->has_found ? job->found : NULL,
                 .detail = job->finding[0] ? job->finding : NULL,
         };
 
         pci_use_done(&job->holders);
-        if (d && error == -EBUSY && s->type == STEP_PROVE_UNHELD && sim_device_holders(d, &job->holders) >= 0) {
+        if (d && error == -EBUSY && sim_device_holders(d, &job->holders) >= 0) {
                 f.holders = job->holders.holders;
                 f.n_holders = job->holders.n_holders;
         }

@@ -67,10 +67,15 @@ static const struct {
           "the kernel log may say why" },
 };
 
-static size_t find_row(StepType step, int error) {
-        for (size_t i = 0; i < ELEMENTSOF(rows); i++)
-                if ((rows[i].step == step || rows[i].step == ANY_STEP) && rows[i].error == error)
-                        return i;
+/* ENODEV of an unbind is about the driver only if one was looked up; else the device is gone. */
+static size_t find_row(const StepFailure *f) {
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                if (rows[i].error != -f->error || (rows[i].step != f->step->type && rows[i].step != ANY_STEP))
+                        continue;
+                if (rows[i].step == STEP_UNBIND && rows[i].error == ENODEV && !f->found)
+                        continue;
+                return i;
+        }
         return SIZE_MAX;
 }
 
@@ -100,7 +105,7 @@ void step_failure_explain(const StepFailure *f, HostResult *ret) {
         assert(f->error < 0);
         assert(ret);
         error = -f->error;
-        row = find_row(f->step->type, error);
+        row = find_row(f);
         what = f->undo ? step_describe_undo(f->step) : step_describe(f->step);
         strbuf_addf(&b, "%s%s: ", f->undo ? "undoing: " : "", strempty(what));
         if (row < ELEMENTSOF(rows))
