@@ -204,7 +204,7 @@ void topic_sriov(const PciView *v, Json *j) {
         FactState total = (FactState) f->state[PCI_ATTRIBUTE_SRIOV_TOTALVFS];
         bool is_pf = total == FACT_PRESENT || (v->config && v->config->has_sriov);
 
-        topic_set_string(j, "role", vf == FACT_ABSENT ? FACT_PRESENT : vf,
+        topic_set_string(j, "role", vf == FACT_ABSENT || is_pf ? FACT_PRESENT : vf,
                          vf == FACT_PRESENT ? "vf" : is_pf ? "pf" : "none");
         topic_set_string(j, "physical_function", vf, PCI_ADDRESS_TEXT(f->physfn));
         /* vfio-pci demands the token of a VF whose physical function it has, too:

@@ -84,12 +84,10 @@ static inline void image_load(Image *i, const char *path) {
                 char *p = line;
                 unsigned long offset;
 
-                if (line[0] == '#')
-                        continue;
-                if (strncmp(line, "size ", 5) == 0) {
+                if (strncmp(line, "size ", 5) == 0)
                         i->size = strtoul(line + 5, NULL, 10);
+                if (line[0] == '#' || line[strcspn(line, " :")] != ':')
                         continue;
-                }
                 offset = strtoul(p, &p, 16);
                 ck_assert_int_eq(*p++, ':');
                 for (unsigned k = 0; k < 16; k++) {
