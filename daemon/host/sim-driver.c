@@ -74,9 +74,9 @@ static int set_driver(SimDevice *d, const char *driver) {
                         module[i] = driver[i] == '-' ? '_' : driver[i];
                 text = module;
         }
-        if (sim_link_set(d, PCI_LINK_DRIVER, driver[0] ? driver : NULL) < 0 || sim_link_set(d, PCI_LINK_MODULE, text) < 0)
+        if (sim_link_set(d, PCI_LINK_DRIVER, driver[0] ? driver : NULL) < 0)
                 return -ENOMEM;
-        return 0;
+        return sim_link_set(d, PCI_LINK_MODULE, text);
 }
 
 static bool has_children(const SimDevice *d) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the daemon reads by itself, from the simulated kernel: the same facts as the kernel host's scan gives, through the
- * same decoders. Nothing here waits or changes anything.
+ * What the daemon reads by itself, from the simulated kernel: the same facts as the kernel host's scan gives, through
+ * the same decoders. Nothing here waits or changes anything.
  */
 
 #include <assert.h>

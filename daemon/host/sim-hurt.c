@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What hurts: faults put in the way of steps, and hands other than the daemon's on the same kernel (driverctl, a hot-plug
- * controller, somebody who pulls a card). Their operations take the same way through the simulated kernel as the
- * worker's, with the same events, and wait in it just as long when somebody holds the device.
+ * What hurts: faults put in the way of steps, and hands other than the daemon's on the same kernel (driverctl, a
+ * hot-plug controller, somebody who pulls a card). Their operations take the same way through the simulated kernel as
+ * the worker's, with the same events, and wait in it just as long when somebody holds the device.
  */
 
 #include <assert.h>

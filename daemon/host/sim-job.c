@@ -2,9 +2,10 @@
 
 /*
  * Jobs of the simulated host: what a worker process does, as a chain of tasks on the clock. A plan runs step by step; a
- * step that fails starts the undoing of it and those before it, in reverse, each by what the facts show. A step that the kernel does not come back from
- * ends in UNKNOWN at its deadline, but the job (and its locks) stays until the kernel does, then says `ended`. Work
- * whose caller left goes on to the end of its step and no further, as a worker does whose daemon died.
+ * step that fails starts the undoing of it and those before it, in reverse, each by what the facts show. A step that
+ * the kernel does not come back from ends in UNKNOWN at its deadline, but the job (and its locks) stays until the
+ * kernel does, then says `ended`. Work whose caller left goes on to the end of its step and no further, as a worker
+ * does whose daemon died.
  */
 
 #include <assert.h>
@@ -252,8 +253,9 @@ static int run_process(SimJob *job) {
         const HostRequest *q = &job->request;
 
         /* The VMM is a real process even here. Its memory limit is the real kernel's business and left alone. */
-        if (q->signal != 0 && syscall(SYS_pidfd_send_signal, job->copy.pidfd, q->signal, NULL, 0) < 0 && errno != ESRCH) {
-                sim_job_fail(job, -errno, ERROR_FAILED, "cannot end the process: %s", strerror(errno));
+        if (q->signal != 0 && syscall(SYS_pidfd_send_signal, job->copy.pidfd, q->signal, NULL, 0) < 0 &&
+            errno != ESRCH) {
+                sim_job_fail(job, -errno, ERROR_FAILED, "cannot end the process: %m");
                 return -EIO;
         }
         return 0;
@@ -286,8 +288,9 @@ static void run_other(void *userdata) {
         case _HOST_REQUEST_TYPE_MAX:
                 break;
         }
+        errno = -r;
         if (r < 0 && job->result.error == 0)
-                sim_job_fail(job, r, ERROR_FAILED, "%s", strerror(-r));
+                sim_job_fail(job, r, ERROR_FAILED, "the request failed: %m");
         job_finish(job, r < 0 ? HOST_OUTCOME_FAILED : HOST_OUTCOME_DONE);
 }
 

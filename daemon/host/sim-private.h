@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * The simulated host from inside. Four parts: a clock with a queue of tasks (sim-clock.c), the kernel's objects (devices,
- * groups, drivers; sim-device.c, sim-driver.c, sim-sriov.c), VFIO users (sim-vfio.c), and the jobs that play a worker
- * (sim-job.c, sim-step.c, sim-read.c). What hurts stands in sim-hurt.c. All effects of time are tasks in one queue,
- * so a run is the same each time.
+ * The simulated host from inside. Four parts: a clock with a queue of tasks (sim-clock.c), the kernel's objects
+ * (devices, groups, drivers; sim-device.c, sim-driver.c, sim-sriov.c), VFIO users (sim-vfio.c), and the jobs that play
+ * a worker (sim-job.c, sim-step.c, sim-read.c). What hurts stands in sim-hurt.c. All effects of time are tasks in one
+ * queue, so a run is the same each time.
  */
 
 #include "base/hashmap.h"

@@ -263,7 +263,8 @@ int sim_group_attach_error(SimHost *h, uint32_t group, char *finding, size_t siz
                 return -EBUSY;
         foreign = foreign_member(h, group);
         if (foreign) {
-                (void) snprintf(finding, size, "%s is on %s", PCI_ADDRESS_TEXT(foreign->source.address), foreign->driver);
+                (void) snprintf(finding, size, "%s is on %s", PCI_ADDRESS_TEXT(foreign->source.address),
+                                foreign->driver);
                 return -EPERM;
         }
         if (p->interrupt_remapping == 0 && p->unsafe_interrupts != 1) {
@@ -302,9 +303,10 @@ static int open_one(SimJob *job, OpenSet *set, HostFdKind kind, const SimDevice 
         if (set->n >= ELEMENTSOF(set->fds))
                 return -E2BIG;
         fd = give_out(sim_of(job->host), kind, d, kind == HOST_FD_GROUP);
+        errno = -fd;
         if (fd < 0) {
-                sim_job_fail(job, fd, ERROR_FAILED, "no descriptor for %s: %s",
-                             d ? PCI_ADDRESS_TEXT(d->source.address) : "the container", strerror(-fd));
+                sim_job_fail(job, fd, ERROR_FAILED, "no descriptor for %s: %m",
+                             d ? PCI_ADDRESS_TEXT(d->source.address) : "the container");
                 return fd;
         }
         set->fds[set->n++] = (HostFd) {
@@ -336,7 +338,7 @@ static int open_group(SimJob *job, OpenSet *set, const SimDevice *d) {
         }
         if (r < 0) {
                 sim_job_fail(job, r, ERROR_NOT_VIABLE, "group %u cannot join a container (%s)", d->group,
-                             finding[0] ? finding : strerror(-r));
+                             finding[0] ? finding : "it has no VFIO node");
                 return r;
         }
         return open_one(job, set, HOST_FD_GROUP, d);
@@ -394,10 +396,16 @@ static int open_shared(SimJob *job, OpenSet *set, bool cdev) {
         return r;
 }
 
+/* What was only needed on the way is closed. */
+static bool fd_is_wanted(const SimJob *job, HostFdKind kind) {
+        if (!job->callbacks.fd || job->detached)
+                return false;
+        return (kind != HOST_FD_GROUP && kind != HOST_FD_CDEV) || job->request.want_groups;
+}
+
 static void send_fds(SimJob *job, OpenSet *set) {
         for (size_t i = 0; i < set->n; i++)
-                if (job->callbacks.fd && !job->detached &&
-                    ((set->fds[i].kind != HOST_FD_GROUP && set->fds[i].kind != HOST_FD_CDEV) || job->request.want_groups))
+                if (fd_is_wanted(job, set->fds[i].kind))
                         job->callbacks.fd((HostJob *) job, set->fds + i, job->userdata);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the files that read and write HOST.json share: where in the document the reader stands, and its typed getters. */
+/* What the files that read and write HOST.json share: where in the document the reader stands, and its typed
+ * getters. */
 
 #include "host/snapshot.h"
 

@@ -3,8 +3,8 @@
 /*
  * A snapshot as HOST.json. With redact, what names a person, a place or a single piece of hardware is replaced by
  * numbered placeholders: serial numbers (in VPD and in the Device Serial Number capability), labels, who holds a
- * device, and the kernel command line's values that have nothing to do with PCI. Equal values get equal placeholders, so
- * that "the same card is back" can still be seen. The original snapshot is never changed.
+ * device, and the kernel command line's values that have nothing to do with PCI. Equal values get equal placeholders,
+ * so that "the same card is back" can still be seen. The original snapshot is never changed.
  */
 
 #include <assert.h>
@@ -253,7 +253,8 @@ static Json *device_to_json(Writer *w, const SnapshotDevice *d) {
 /* ---- the host ---- */
 
 static bool parameter_is_ours(const char *word) {
-        static const char *const patterns[] = { "*iommu*", "*smmu*", "pci=*", "pcie*", "*vfio*", "lockdown=*", "*aer*" };
+        static const char *const patterns[] = { "*iommu*", "*smmu*", "pci=*", "pcie*", "*vfio*",
+                "lockdown=*", "*aer*" };
 
         for (size_t i = 0; i < ELEMENTSOF(patterns); i++)
                 if (glob_matches(patterns[i], word))

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * HOST.json: a whole host as raw text and bytes, written by `pciassignctl snapshot`, loaded by --simulate. It holds what
- * the kernel said, not what was decoded, so that loading it decodes the same facts.
+ * HOST.json: a whole host as raw text and bytes, written by `pciassignctl snapshot`, loaded by --simulate. It holds
+ * what the kernel said, not what was decoded, so that loading it decodes the same facts.
  *
  * { "version": 1, "taken": "2026-11-22T19:00:00Z",
  *   "platform": { "kernel": "6.1.0-41-amd64", "cmdline": "…", "lockdown": "none", "vendor": "GenuineIntel",

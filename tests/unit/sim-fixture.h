@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A simulated host without a loop, for unit programs: the bundled two-socket GPU server on a virtual clock, what came back
- * of one job, the events so far, and plans like the engine's.
+ * A simulated host without a loop, for unit programs: the bundled two-socket GPU server on a virtual clock, what came
+ * back of one job, the events so far, and plans like the engine's.
  */
 
 #include <fcntl.h>

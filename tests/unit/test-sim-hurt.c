@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What hurts, on the simulated host: steps that fail, take long, hang, do nothing or bind another driver; holders; other
- * tools; cards that come and go; lost events. After each the devices are where they were, or where the report says.
+ * What hurts, on the simulated host: steps that fail, take long, hang, do nothing or bind another driver; holders;
+ * other tools; cards that come and go; lost events. After each the devices are where they were, or where the report
+ * says.
  */
 
 #include "sim-fixture.h"
@@ -25,7 +26,8 @@ static const struct {
 } faults[] = {
         { STEP_PROVE_UNHELD, SIM_FAULT_ERROR, EBUSY, HOST_OUTCOME_ROLLED_BACK, -EBUSY, ERROR_BUSY, "+0 !0" },
         { STEP_UNBIND, SIM_FAULT_ERROR, EIO, HOST_OUTCOME_ROLLED_BACK, -EIO, ERROR_FAILED, "+0 =0 +1 !1 -1" },
-        { STEP_UNBIND, SIM_FAULT_ERROR, EPERM, HOST_OUTCOME_ROLLED_BACK, -EPERM, ERROR_NOT_SUPPORTED, "+0 =0 +1 !1 -1" },
+        { STEP_UNBIND, SIM_FAULT_ERROR, EPERM, HOST_OUTCOME_ROLLED_BACK, -EPERM, ERROR_NOT_SUPPORTED,
+          "+0 =0 +1 !1 -1" },
         { STEP_UNBIND, SIM_FAULT_NO_EFFECT, 0, HOST_OUTCOME_ROLLED_BACK, -EBADE, ERROR_FAILED, "+0 =0 +1 !1 -1" },
         { STEP_SET_OVERRIDE, SIM_FAULT_ERROR, EINVAL, HOST_OUTCOME_ROLLED_BACK, -EINVAL, ERROR_FAILED,
           "+0 =0 +1 =1 +2 !2 -2 -1" },
@@ -387,7 +389,8 @@ END_TEST
 
 START_TEST(card_comes_back) {
         static const char card[] =
-                "{\"address\":\"0000:45:00.0\",\"path\":\"pci0000:3c/0000:3c:01.0/0000:3d:00.0/0000:3e:05.0/0000:45:00.0\","
+                "{\"address\":\"0000:45:00.0\",\"path\":"
+                "\"pci0000:3c/0000:3c:01.0/0000:3d:00.0/0000:3e:05.0/0000:45:00.0\","
                 "\"attributes\":{\"vendor\":\"0x144d\",\"device\":\"0xa824\",\"class\":\"0x010802\"},"
                 "\"links\":{\"iommu_group\":\"500\",\"driver\":\"nvme\"}}";
         _cleanup_error_ Error err = ERROR_INIT;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * HOST.json: what is written is read back the same, the bundled machine decodes without a hole, and a file that is wrong
- * in any way is refused with the place of the mistake.
+ * HOST.json: what is written is read back the same, the bundled machine decodes without a hole, and a file that is
+ * wrong in any way is refused with the place of the mistake.
  */
 
 #include <fcntl.h>
@@ -69,8 +69,10 @@ static const struct {
         { DEVICE(",\"attributes\":[]"), "/devices/0/attributes:", "expected an object" },
         { DEVICE(",\"attributes\":{\"colour\":\"red\"}"), "/devices/0/attributes/colour:", "unknown attribute" },
         { DEVICE(",\"attributes\":{\"uevent\":\"\"}"), "/devices/0/attributes/uevent:", "unknown attribute" },
-        { DEVICE(",\"attributes\":{\"vendor\":4318}"), "/devices/0/attributes/vendor:", "expected a string or an object" },
-        { DEVICE(",\"attributes\":{\"vendor\":{\"error\":\"EWHAT\"}}"), "/devices/0/attributes/vendor/error:", "errno" },
+        { DEVICE(",\"attributes\":{\"vendor\":4318}"), "/devices/0/attributes/vendor:",
+          "expected a string or an object" },
+        { DEVICE(",\"attributes\":{\"vendor\":{\"error\":\"EWHAT\"}}"),
+          "/devices/0/attributes/vendor/error:", "errno" },
         { DEVICE(",\"attributes\":{\"vendor\":{\"error\":5}}"), "/devices/0/attributes/vendor/error:", "a string" },
         { DEVICE(",\"attributes\":{\"vendor\":{}}"), "/devices/0/attributes/vendor:", "expected an object with" },
         { DEVICE(",\"attributes\":{\"power/control\":1}"), "/devices/0/attributes/power~1control:", "a string" },
@@ -79,10 +81,14 @@ static const struct {
         { DEVICE(",\"config\":\"de10\""), "/devices/0/config:", "64, 256 or 4096" },
         { DEVICE(",\"config\":{\"size\":100,\"ranges\":{}}"), "/devices/0/config:", "64, 256 or 4096" },
         { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"0\":\"de10b8\"}}"), "/devices/0/config/ranges/0:", "dwords" },
-        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"2\":\"de10b825\"}}"), "/devices/0/config/ranges/2:", "dwords" },
-        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"0\":\"de10b8zz\"}}"), "/devices/0/config/ranges/0:", "byte 3" },
-        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"64\":\"de10b825\"}}"), "/devices/0/config/ranges/64:", "inside" },
-        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"-4\":\"de10b825\"}}"), "/devices/0/config/ranges/-4:", "decimal" },
+        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"2\":\"de10b825\"}}"),
+          "/devices/0/config/ranges/2:", "dwords" },
+        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"0\":\"de10b8zz\"}}"),
+          "/devices/0/config/ranges/0:", "byte 3" },
+        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"64\":\"de10b825\"}}"),
+          "/devices/0/config/ranges/64:", "inside" },
+        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"-4\":\"de10b825\"}}"),
+          "/devices/0/config/ranges/-4:", "decimal" },
         { DEVICE(",\"config\":17"), "/devices/0/config:", "expected an object" },
         { DEVICE(",\"children\":[{\"name\":\"nvme0\"}]"), "/devices/0/children/0:", "expected \"subsystem\"" },
         { DEVICE(",\"children\":[{\"subsystem\":\"net\",\"name\":\"a\\nb\"}]"), "/devices/0/children/0/name:", "name" },
@@ -196,10 +202,12 @@ END_TEST
 START_TEST(errors_and_holes_round_trip) {
         static const char text[] =
                 "{\"version\":1,\"taken\":\"2026-11-22T19:00:00Z\",\"devices\":["
-                "{\"address\":\"10000:e1:00.0\",\"config\":{\"error\":\"EPERM\"},\"links\":{\"driver\":{\"error\":\"EIO\"}}},"
+                "{\"address\":\"10000:e1:00.0\",\"config\":{\"error\":\"EPERM\"},"
+                "\"links\":{\"driver\":{\"error\":\"EIO\"}}},"
                 "{\"address\":\"0000:00:00.0\",\"attributes\":{\"vendor\":{\"error\":\"EIO\"},\"class\":\"\"},"
                 "\"config\":{\"size\":256,\"ranges\":{\"0\":\"de10b825\",\"8\":\"00000003\",\"252\":\"ffffffff\"}},"
-                "\"holders\":[{\"pid\":812,\"uid\":107,\"comm\":\"qemu\",\"unit\":\"vm.scope\",\"what\":\"/dev/vfio/12\"}],"
+                "\"holders\":[{\"pid\":812,\"uid\":107,\"comm\":\"qemu\",\"unit\":\"vm.scope\","
+                "\"what\":\"/dev/vfio/12\"}],"
                 "\"vpd-serial\":\"S1\"}],"
                 "\"platform\":{\"kernel\":\"6.1\",\"iommufd\":false,\"vfio-group\":true,\"dma-entry-limit\":65535},"
                 "\"drivers\":{\"nvme\":{\"bind-msec\":5,\"match\":[\"*:*:0108*\"]}}}";
