@@ -85,6 +85,22 @@ static void forget_oldest(Engine *e) {
         inventory_remove_job(e->inventory, old);
 }
 
+static void unmark_plan(Engine *e, const Plan *plan, const Job *j) {
+        for (size_t i = 0; plan && i < plan->n_devices; i++) {
+                Device *d = inventory_device(e->inventory, plan->devices[i].address);
+
+                if (d && d->job == j)
+                        d->job = NULL;
+        }
+}
+
+static void unmark_job(Engine *e, const Job *j) {
+        const Assignment *a = inventory_assignment(e->inventory, j->assignment);
+
+        unmark_plan(e, j->plan, j);
+        unmark_plan(e, a ? a->plan : NULL, j); /* it may have ended before it had a plan of its own */
+}
+
 void engine_job_finish(Engine *e, Job *j, JobState s, Error *result) {
         assert(e);
         assert(j);
@@ -98,8 +114,7 @@ void engine_job_finish(Engine *e, Job *j, JobState s, Error *result) {
         error_done(&j->result);
         if (result)
                 error_move(&j->result, result);
-        if (j->plan)
-                engine_mark_job(e, j->plan, NULL);
+        unmark_job(e, j);
         engine_job_changed(e, j);
         answer_waiting(e, j);
 }

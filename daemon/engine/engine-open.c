@@ -102,6 +102,7 @@ static int open_devices(Engine *e, const Assignment *a, char *const *devices, co
 int engine_open(Engine *e, const Caller *c, const char *assignment, char *const *devices, const OpenOptions *o,
                 EngineReply reply, void *userdata, Error *err) {
         Assignment *a;
+        bool cdev;
         Task *t;
         int r;
 
@@ -128,8 +129,9 @@ int engine_open(Engine *e, const Caller *c, const char *assignment, char *const 
         t->request.open_devices = t->open_devices;
         t->request.container_fd = o->container_fd;
         t->request.iommufd = o->iommufd;
-        t->request.want_container = o->container_fd < 0 && o->iommufd < 0;
-        t->request.want_iommufd = o->iommufd < 0 && o->container_fd < 0;
+        cdev = o->api == HOST_API_CDEV || (o->api == HOST_API_AUTO && e->platform_read && e->platform.vfio_group == 0);
+        t->request.want_container = !cdev && o->container_fd < 0 && o->iommufd < 0;
+        t->request.want_iommufd = cdev && o->iommufd < 0;
         t->request.want_groups = true;
         /* The caller's descriptors are borrowed for this call only: a queued request could not hold them. */
         r = o->container_fd >= 0 || o->iommufd >= 0 ? task_run_now(t, open_finished) : task_run(t, open_finished);
