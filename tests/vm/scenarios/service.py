@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The service as the system sees it: its user, its powers, its start on demand, its end."""
+
+import pathlib
+
+import client
+import lab
+
+KERNELS = ['6.1', '6.12']
+
+
+def status(pid, key):
+    """One line of the process's status."""
+    for line in pathlib.Path(f'/proc/{pid}/status').read_text(encoding='ascii').splitlines():
+        if line.startswith(f'{key}:'):
+            return line.split(':', 1)[1].split()
+    return []
+
+
+def check_process():
+    """Its own user, no capability left, nobody else's files."""
+    pid = client.service_pid()
+    user = int(lab.run('id', '-u', 'pciassignd').stdout)
+    lab.equal(set(status(pid, 'Uid')), {str(user)}, 'the daemon runs as its own user')
+    for name in ('CapEff', 'CapPrm', 'CapAmb'):
+        lab.equal(int(status(pid, name)[0], 16), 0, f'it keeps no capability ({name})')
+    lab.equal(status(pid, 'NoNewPrivs'), ['1'], 'and can gain none')
+    descriptors = [str(link.readlink()) for link in pathlib.Path(f'/proc/{pid}/fd').iterdir()]
+    lab.check(not [d for d in descriptors if 'vfio' in d or 'iommu' in d],
+              'it holds no descriptor of a device', descriptors)
+
+
+def check_stop():
+    """Stopping releases nothing; the next call starts it again."""
+    pci = lab.address('nic1')
+    granted = client.ctl_json('assign', '--owner=vm-a', '--lifetime=persistent', pci)
+    check_process()
+    lab.run('systemctl', 'stop', 'pciassignd.service')
+    lab.equal(lab.driver(pci), 'vfio-pci', 'stopping it releases nothing')
+    line = client.listed(pci)
+    lab.check(client.service_active(), 'a call on the bus starts it')
+    lab.equal((line['state'], line['owner']), ('assigned', 'vm-a'), 'it knows what it had given')
+    lab.equal(client.ctl('release', granted['assignment']).returncode, 0, 'and takes it back')
+    lab.equal(lab.driver(pci), 'virtio-pci', 'whole')
+
+
+def check_unhealthy():
+    """A daemon that hangs is noticed."""
+    watchdog = lab.run('systemctl', 'show', '-P', 'WatchdogUSec', 'pciassignd.service').stdout
+    lab.check(watchdog.strip() not in ('', '0', 'infinity'), 'the watchdog is on', watchdog)
+    failed = lab.run('systemctl', '--failed', '--no-legend', '--plain').stdout
+    lab.equal(failed, '', 'no unit failed')
+
+
+client.wait_settled()
+check_process()
+check_stop()
+check_unhealthy()

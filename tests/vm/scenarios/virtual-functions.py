@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Virtual functions of an NVMe controller go to different owners, one by one."""
+
+import os
+
+import client
+import lab
+
+KERNELS = ['6.1', '6.12']
+
+
+def main():
+    """Make four, give three, take them back."""
+    client.wait_settled()
+    physical = lab.address('nvme')
+    lab.changes_expected(physical)
+    lab.write(lab.PCI / physical / 'sriov_numvfs', '4')
+    functions = [os.path.basename(os.readlink(lab.PCI / physical / f'virtfn{n}'))
+                 for n in range(4)]
+    lab.run('udevadm', 'settle')
+    before = {vf: lab.driver(vf) for vf in functions}
+    client.wait_settled()
+    listed = {line['address'] for line in client.ctl_json('list')}
+    lab.check(set(functions) <= listed, 'new functions are listed without being asked for',
+              set(functions) - listed)
+    assignments = []
+    for number, vf in enumerate(functions[:3]):
+        granted = client.ctl_json('assign', f'--owner=vm-{number}', vf)
+        assignments.append(granted['assignment'])
+        lab.equal(lab.driver(vf), 'vfio-pci', f'virtual function {number} goes to vm-{number}')
+    lab.equal([client.listed(vf)['owner'] for vf in functions],
+              ['vm-0', 'vm-1', 'vm-2', None], 'each has its own owner, the last has none')
+    lab.equal(client.ctl('assign', '--owner=vm-3', functions[0]).returncode, 5,
+              'none is given twice')
+    whole = client.ctl('assign', '--owner=vm-3', physical)
+    lab.equal(whole.returncode, 4, 'the physical function is refused while they are given away '
+              + whole.stderr.strip()[:100])
+    for name in assignments:
+        lab.equal(client.ctl('release', name).returncode, 0, 'it is released')
+    lab.equal({vf: lab.driver(vf) for vf in functions}, before, 'each is as it was')
+    receiver = client.Receiver('--release', functions[3])
+    receiver.require('ready', 'an unprivileged process uses the fourth')
+    receiver.finish()
+    lab.write(lab.PCI / physical / 'sriov_numvfs', '0')
+    with lab.Uevents() as events:
+        lab.check(events.until(lambda: not set(functions) & {
+            line['address'] for line in client.ctl_json('list')}), 'removed ones leave the list')
+
+
+main()
