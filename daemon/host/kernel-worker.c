@@ -311,7 +311,7 @@ static int session_connect(Session *s) {
         encode_u32(&hello, PROTOCOL_VERSION);
         r = kernel_session_send(s, PROTOCOL_HELLO, &hello);
         encoder_done(&hello);
-        return r;
+        return r == -EPIPE ? 0 : r; /* ended already: the end of the stream tells, like any other end */
 }
 
 static int session_new(KernelHost *k, Session **ret) {

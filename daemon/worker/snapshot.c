@@ -129,6 +129,12 @@ static int take_optional(const SysTree *t, const char *directory, const char *na
         return free_and_strdup(ret, text);
 }
 
+static int compare_groups(const void *a, const void *b) {
+        uint32_t x = ((const SnapshotGroup *) a)->id, y = ((const SnapshotGroup *) b)->id;
+
+        return x < y ? -1 : x > y;
+}
+
 static int take_groups(Worker *w, Snapshot *s) {
         _cleanup_strv_ char **names = NULL;
         int r;
@@ -151,6 +157,8 @@ static int take_groups(Worker *w, Snapshot *s) {
                         r = take_optional(&w->tree, "kernel/iommu_groups", *name, "reserved_regions",
                                           &g->reserved_regions);
         }
+        if (s->n_groups > 1)
+                qsort(s->groups, s->n_groups, sizeof(SnapshotGroup), compare_groups);
         return r;
 }
 

@@ -120,14 +120,10 @@ int step_do_verify(StepRun *s) {
         uint32_t id;
         int r;
 
-        if (s->step->expect) {
+        if (s->step->expect && !step_await(s, step_driver_is, s->step->expect)) {
                 r = step_read_driver(s, s->found);
-                if (r < 0)
-                        return r;
-                s->has_found = true;
-                if (!streq(s->found, s->step->expect))
-                        return -STEP_ERROR_READ_BACK;
-                s->has_found = false;
+                s->has_found = r >= 0;
+                return r < 0 ? r : -STEP_ERROR_READ_BACK;
         }
         r = readlink_base_at(s->fd, "iommu_group", group, sizeof(group));
         if (r < 0 && r != -ENOENT)

@@ -34,6 +34,7 @@ int step_undo(StepRun *s);
 
 /* "" without a driver. */
 int step_read_driver(const StepRun *s, char driver[PCI_DRIVER_NAME_MAX]);
+bool step_driver_is(const StepRun *s, const char *driver);
 /* One write(2); the file is cut first, which sysfs ignores and a made tree needs. */
 int step_write(int dir_fd, const char *path, const char *value);
 /* Waits for `shows` to hold where the tree is a made one; asks once where a kernel is behind it. */
