@@ -371,6 +371,7 @@ int arguments_parse(int argc, char **argv, Arguments *ret, const Verb **ret_verb
                 end++;
         if (end < argc)
                 ret->command = argv + end + 1;
+        argv[end] = NULL; /* the words end there; at argc it is NULL already */
         r = parse_options(end, argv, ret, &given);
         output_init(ret->color);
         if (r > 0)

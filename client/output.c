@@ -56,7 +56,7 @@ Paint output_paint_of(const char *word) {
         static const struct { const char *word; Paint paint; } table[] = {
                 { "available", PAINT_GOOD }, { "assigned", PAINT_BOLD }, { "active", PAINT_GOOD }, { "done", PAINT_GOOD },
                 { "ok", PAINT_GOOD }, { "held", PAINT_WARN }, { "waiting", PAINT_WARN }, { "degraded", PAINT_WARN },
-                { "recovering", PAINT_WARN }, { "reserved", PAINT_WARN }, { "warning", PAINT_WARN },
+                { "recovering", PAINT_WARN }, { "reserved", PAINT_WARN }, { "warn", PAINT_WARN },
                 { "undone", PAINT_WARN }, { "preparing", PAINT_WARN }, { "releasing", PAINT_WARN },
                 { "cleaning", PAINT_WARN }, { "cancelled", PAINT_WARN }, { "quarantined", PAINT_BAD },
                 { "stuck", PAINT_BAD }, { "gone", PAINT_BAD }, { "failed", PAINT_BAD }, { "lost", PAINT_BAD },

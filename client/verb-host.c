@@ -21,20 +21,12 @@
 /* ---- doctor ---- */
 
 static void print_check(const Json *c) {
-        const char *state = member_string(c, "status"), *remedy = member_string(c, "remedy");
+        const char *result = member_string(c, "result"), *remedy = member_string(c, "remedy");
 
-        printf("%s%-8s%s %s", output_begin(output_paint_of(state)), escaped(state), output_end(),
-               escaped(member_string(c, "message")));
-        printf("\n");
-        if (remedy[0] && !streq(state, "ok"))
+        printf("%s%-8s%s %s: %s\n", output_begin(output_paint_of(result)), escaped(result), output_end(),
+               escaped(member_string(c, "title")), escaped(member_string(c, "detail")));
+        if (remedy[0])
                 printf("         remedy: %s\n", escaped(remedy));
-}
-
-static bool has_status(const Json *checks, const char *status) {
-        for (size_t i = 0; i < json_length(checks); i++)
-                if (streq(member_string(json_at(checks, i), "status"), status))
-                        return true;
-        return false;
 }
 
 int verb_doctor(const Arguments *a) {
@@ -42,6 +34,7 @@ int verb_doctor(const Arguments *a) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         _cleanup_json_ Json *j = NULL;
         const Json *checks;
+        const char *result;
         int r = client_connect(a, &bus), code;
 
         if (r == 0)
@@ -51,14 +44,17 @@ int verb_doctor(const Arguments *a) {
         if (r > 0)
                 return r;
         checks = json_get(j, "checks");
-        code = !member_bool(j, "can_assign") ? EXIT_CANNOT_ASSIGN : has_status(checks, "warning") ? EXIT_FAILED : 0;
+        result = member_string(j, "result");
+        code = streq(result, "ok") ? 0 : streq(result, "fail") ? EXIT_CANNOT_ASSIGN : EXIT_FAILED;
+        (void) json_set_u64(j, "exit-code", (uint64_t) code); /* ours, not the daemon's */
         if (a->json) {
                 (void) print_json(j);
                 return code;
         }
         for (size_t i = 0; i < json_length(checks); i++)
                 print_check(json_at(checks, i));
-        printf("%s\n", code == EXIT_CANNOT_ASSIGN ? "This host cannot assign devices." : "This host can assign devices.");
+        printf("%s\n", code == EXIT_CANNOT_ASSIGN ? "This host cannot assign devices." :
+                       code == 0 ? "This host can assign devices." : "This host can assign devices, with warnings.");
         return code;
 }
 

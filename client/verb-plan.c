@@ -52,6 +52,16 @@ static void print_groups(const Json *groups) {
         }
 }
 
+/* The daemon names the error that a refusal would be. */
+static int exit_code_of_blockers(const Json *j, const Json *blockers) {
+        const char *error = member_string(j, "error");
+        ErrorCode code = error_code_from_string(error);
+
+        if (code != ERROR_NONE)
+                return error_code_to_exit(code);
+        return json_length(blockers) > 0 || !member_bool(j, "assignable") ? EXIT_REFUSED : 0;
+}
+
 /* ---- explain ---- */
 
 int verb_explain(const Arguments *a) {
@@ -69,14 +79,16 @@ int verb_explain(const Arguments *a) {
                 r = client_read_json_text(reply, what, &j);
         if (r > 0)
                 return r;
-        if (a->json)
-                return print_json(j);
+        if (a->json) {
+                (void) print_json(j);
+                return exit_code_of_blockers(j, json_get(j, "blockers"));
+        }
         assignable = member_bool(j, "assignable");
         printf("%s for %s: %s%s%s\n", escaped(a->words[0]), escaped(owner),
                output_begin(assignable ? PAINT_GOOD : PAINT_BAD), assignable ? "can be assigned" : "cannot be assigned",
                output_end());
         print_groups(json_get(j, "groups"));
-        return 0;
+        return exit_code_of_blockers(j, json_get(j, "blockers"));
 }
 
 /* ---- plan ---- */
@@ -92,7 +104,7 @@ static void print_plan_device(const Json *d) {
 }
 
 static void print_plan(const Json *j, const char *token) {
-        const Json *devices = json_get(j, "devices"), *steps = json_get(j, "steps");
+        const Json *plan = json_get(j, "plan"), *devices = json_get(plan, "devices"), *steps = json_get(plan, "steps");
 
         if (json_length(devices) > 0)
                 printf("Devices:\n");
@@ -110,15 +122,6 @@ static void print_plan(const Json *j, const char *token) {
         }
         if (token[0])
                 printf("Token: %s\n", escaped(token));
-}
-
-static int exit_code_of_blockers(const Json *j, const Json *blockers) {
-        const char *error = member_string(j, "error");
-        ErrorCode code = error_code_from_string(error);
-
-        if (code != ERROR_NONE)
-                return error_code_to_exit(code);
-        return json_length(blockers) > 0 || !member_bool(j, "assignable") ? EXIT_REFUSED : 0;
 }
 
 int verb_plan(const Arguments *a) {
@@ -149,7 +152,7 @@ int verb_plan(const Arguments *a) {
         }
         print_plan(j, token);
         if (code > 0) {
-                printf("%sRefused:%s\n", output_begin(PAINT_BAD), output_end());
+                printf("%sWould be refused:%s\n", output_begin(PAINT_BAD), output_end());
                 print_groups(json_get(j, "groups"));
         }
         return code;
