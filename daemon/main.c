@@ -162,8 +162,8 @@ static int check_separation(const Arguments *a) {
         if (!a->simulate && (!a->root || streq(a->root, "/")))
                 return 0;
         if (!a->bus || is_system_bus(a->bus)) {
-                log_error("%s needs --bus=ADDRESS of a private bus, never the machine's own; `pciassignctl sim run` makes one",
-                          what);
+                log_error("%s needs --bus=ADDRESS of a private bus, never the machine's own; `pciassignctl sim run` "
+                          "makes one", what);
                 return -EINVAL;
         }
         if (!a->runtime_dir || same_file(a->runtime_dir, RUNTIME_DIR) || !a->state_dir ||
@@ -334,7 +334,9 @@ static int add_signals(Daemon *d) {
         if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
             sigaddset(&set, SIGHUP) < 0 || sigaddset(&set, SIGCHLD) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return -errno;
-        (void) signal(SIGPIPE, SIG_IGN);
+        /* Writes to a socket that was closed are errors, not the end. */
+        if (sigaction(SIGPIPE, &(struct sigaction) { .sa_handler = SIG_IGN }, NULL) < 0)
+                return -errno;
         int r = sd_event_add_signal(d->event, NULL, SIGTERM, NULL, NULL);
         if (r < 0)
                 return r;

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * pciassignd.conf and its drop-ins: NAME=VALUE lines under [Daemon], [Limits] and [Worker]. The first main file of /etc, /run
- * and /usr/lib counts, then every pciassignd.conf.d/NAME.conf in the order of names, where a directory that comes earlier masks
- * the same name. A wrong line is reported with file and line; it does not keep the daemon from starting.
+ * pciassignd.conf and its drop-ins: NAME=VALUE lines under [Daemon], [Limits] and [Worker]. The first main file of
+ * /etc, /run and /usr/lib counts, then every pciassignd.conf.d/NAME.conf in the order of names, where a directory
+ * that comes earlier masks the same name. A wrong line is reported with file and line; it does not keep the daemon
+ * from starting.
  */
 
 #include "base/jsonx.h"

@@ -475,6 +475,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("GetEvents",
                 SD_BUS_ARGS("t", after), SD_BUS_RESULT("aa{sv}", events, "t", next),
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL_WITH_ARGS("RemovalRequested",
+                SD_BUS_ARGS("t", event, "s", device, "s", reason, "t", deadline), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Lost", SD_BUS_ARGS("t", event, "s", device), 0),
         SD_BUS_VTABLE_END
 };

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A method call on its way: who asks (asked of the bus once per connection), may they (by uid, by ownership, or asked of
- * polkit), then the handler. After each wait the call starts again from the top, with everything looked up anew: the
- * device, the assignment and its owner may have changed meanwhile. A request owns its message; a caller that has left
- * gets no reply, and an answer that the engine still owes finds a request that only waits to be freed.
+ * A method call on its way: who asks (asked of the bus once per connection), may they (by uid, by ownership, or
+ * asked of polkit), then the handler. After each wait the call starts again from the top, with everything looked
+ * up anew: the device, the assignment and its owner may have changed meanwhile. A request owns its message; a
+ * caller that has left gets no reply, and an answer that the engine still owes finds a request that only waits to
+ * be freed.
  */
 
 #include <assert.h>
@@ -101,11 +102,13 @@ static void error_from_errno(int r, Error *err) {
         if (err->code != ERROR_NONE)
                 return;
         if (r == -EBADMSG || r == -ENXIO) /* of the message reader: the arguments are not what they should be */
-                (void) error_set(err, ERROR_INVALID, "The arguments cannot be read; see org.pciassign1(5) for their types");
+                (void) error_set(err, ERROR_INVALID,
+                                 "The arguments cannot be read; see org.pciassign1(5) for their types");
         else if (r == -ENOMEM)
                 (void) error_set(err, ERROR_FAILED, "Out of memory; try again");
         else
-                (void) error_set(err, ERROR_FAILED, "The daemon could not do it (error %d); its journal may say why", -r);
+                (void) error_set(err, ERROR_FAILED, "The daemon could not do it (error %d); its journal may say why",
+                                 -r);
 }
 
 void call_fail(Call *q, const Error *error) {
@@ -238,8 +241,8 @@ int call_require(Call *q, GateAction action, Error *err) {
                 return 1;
         int r = polkit_ask(q, action);
         if (r < 0)
-                return error_set(err, ERROR_NOT_AUTHORIZED, "polkit cannot be asked for %s%s: error %d", POLKIT_ACTION_PREFIX,
-                                 gate_action_to_string(action), -r);
+                return error_set(err, ERROR_NOT_AUTHORIZED, "polkit cannot be asked for %s%s: error %d",
+                                 POLKIT_ACTION_PREFIX, gate_action_to_string(action), -r);
         q->stage = CALL_POLKIT;
         q->asking = action;
         q->bus->n_asking++;
@@ -272,7 +275,8 @@ static int call_admit(Call *q, Error *err) {
                 return error_set(err, ERROR_BUSY, "User %" PRIu32 " has %u requests pending, which is the limit; wait "
                                  "until one is answered", (uint32_t) q->uid, max);
         if (!q->privileged && b->n_counted >= REQUESTS_MAX)
-                return error_set(err, ERROR_BUSY, "%u requests are pending, which is the limit; try again", REQUESTS_MAX);
+                return error_set(err, ERROR_BUSY, "%u requests are pending, which is the limit; try again",
+                                 REQUESTS_MAX);
         q->counted = true;
         b->n_counted++;
         return 0;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What has been shown of each object, as one hash per property that can change, and what has changed since: the engine
- * only says "changed", and PropertiesChanged carries exactly the properties whose value differs. Changes are collected and
- * signalled once per turn of the event loop, in slices, in the order in which they began; what is signalled at once (a
- * removal, an owner's notice) is preceded by what is pending of its object. Objects that the bus could not have shown
- * yet are announced in the same turn.
+ * What has been shown of each object, as one hash per property that can change, and what has changed since: the
+ * engine only says "changed", and PropertiesChanged carries exactly the properties whose value differs. Changes
+ * are collected and signalled once per turn of the event loop, in slices, in the order in which they began; what
+ * is signalled at once (a removal, an owner's notice) is preceded by what is pending of its object. Objects that
+ * the bus could not have shown yet are announced in the same turn.
  */
 
 #include <assert.h>
@@ -214,20 +214,37 @@ static void on_assignment_changed(const Assignment *a, void *userdata) {
         object_changed(userdata, OBJECT_ASSIGNMENT, a);
 }
 
+static int emit_removal_requested(Bus *b, BusPath path, const AssignmentNotice *n) {
+        _cleanup_json_ Json *details = NULL;
+        const char *reason = "", *text = strempty(n->details);
+        uint64_t deadline = 0;
+
+        if (json_parse(text, strlen(text), JSON_LIMITS_DEFAULT, &details, NULL, NULL) >= 0) {
+                (void) json_get_string(details, "reason", &reason); /* stays "" where it is not said */
+                (void) json_get_u64(details, "deadline", UINT64_MAX, &deadline);
+        }
+        return sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "tsst", n->number,
+                                  strempty(n->device), reason, deadline);
+}
+
 static void on_assignment_notice(const Assignment *a, const AssignmentNotice *n, void *userdata) {
+        BusPath path = bus_path_assignment(a->id);
         Bus *b = userdata;
-        const char *path = bus_path_assignment(a->id).text;
+        int r;
 
         if (!b->flush)
                 return;
         object_changed(b, OBJECT_ASSIGNMENT, a); /* PendingEvents */
         flush_object(b, a);
-        if (!streq(n->kind, "Lost")) {
+        if (streq(n->kind, "Lost"))
+                r = sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "ts", n->number,
+                                       strempty(n->device));
+        else if (streq(n->kind, "RemovalRequested"))
+                r = emit_removal_requested(b, path, n);
+        else {
                 log_warning("A notice \"%s\" has no signal; GetEvents has it", n->kind);
                 return;
         }
-        int r = sd_bus_emit_signal(b->bus, path, BUS_INTERFACE_ASSIGNMENT, n->kind, "ts", n->number,
-                                   strempty(n->device));
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to tell the owner of %s: %m", a->id);
 }
@@ -243,8 +260,8 @@ static void on_job_changed(const Job *j, void *userdata) {
         if (!j->finished || !b->flush)
                 return;
         flush_object(b, j);
-        int r = sd_bus_emit_signal(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "JobRemoved", "os", bus_path_job(j->id).text,
-                                   job_state_to_string(j->state));
+        int r = sd_bus_emit_signal(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "JobRemoved", "os",
+                                   bus_path_job(j->id).text, job_state_to_string(j->state));
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to signal the end of job %llu: %m", (unsigned long long) j->id);
 }

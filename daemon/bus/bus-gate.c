@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The gate: the one table of who may call what. Every method of every vtable goes through bus_gate_method(), and a vtable
- * with a method that has no row here is not registered, so a new method cannot be open by oversight. An action is granted
- * to root and the admin group by uid, to others by polkit; GATE_OWNER rows ask nobody where the caller owns the object,
- * GATE_PUBLIC rows only read what the properties show to all. Options may need a second action (force), which their
- * handler requires. Properties are read-only and hold nothing secret.
+ * The gate: the one table of who may call what. Every method of every vtable goes through bus_gate_method(), and a
+ * vtable with a method that has no row here is not registered, so a new method cannot be open by oversight. An
+ * action is granted to root and the admin group by uid, to others by polkit; GATE_OWNER rows ask nobody where the
+ * caller owns the object, GATE_PUBLIC rows only read what the properties show to all. Options may need a second
+ * action (force), which their handler requires. Properties are read-only and hold nothing secret.
  */
 
 #include <assert.h>

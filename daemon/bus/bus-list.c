@@ -78,7 +78,8 @@ static const OptionRow device_rows[] = {
         { "numa-node", OPTION_I32, FIELD(numa_node), INT16_MAX, .expect = "the number of a node, -1 for none (i)" },
         { "assignable", OPTION_TRISTATE, FIELD(assignable), .expect = "a boolean (b)" },
         { "limit", OPTION_U32, FIELD(limit), PAGE_MAX, .expect = "a number from 1 to 256 (u)" },
-        { "after", OPTION_STRING, FIELD(after), PCI_ADDRESS_MAX, .expect = "the address that was returned as next (s)" },
+        { "after", OPTION_STRING, FIELD(after), PCI_ADDRESS_MAX,
+          .expect = "the address that was returned as next (s)" },
 };
 /* clang-format on */
 
@@ -119,7 +120,8 @@ static int device_filter_read(Call *q, DeviceFilter *f, PciAddress *ret_after, E
         if (r < 0)
                 return r;
         if (!is_hex(f->vendor, 4, 4) || !is_hex(f->device, 4, 4))
-                return error_set(err, ERROR_INVALID, "Options \"vendor\" and \"device\" must be four hexadecimal digits");
+                return error_set(err, ERROR_INVALID,
+                                 "Options \"vendor\" and \"device\" must be four hexadecimal digits");
         if (!is_hex(f->class, 2, 6))
                 return error_set(err, ERROR_INVALID, "Option \"class\" must be two to six hexadecimal digits");
         if (f->limit == 0)
@@ -211,7 +213,8 @@ static const OptionRow assignment_rows[] = {
         { "state", OPTION_CHOICE, FIELD(state), .choices = assignment_states,
           .n_choices = ELEMENTSOF(assignment_states), .expect = "an assignment state (s)" },
         { "limit", OPTION_U32, FIELD(limit), PAGE_MAX, .expect = "a number from 1 to 256 (u)" },
-        { "after", OPTION_STRING, FIELD(after), ASSIGNMENT_ID_MAX - 1, .expect = "the id that was returned as next (s)" },
+        { "after", OPTION_STRING, FIELD(after), ASSIGNMENT_ID_MAX - 1,
+          .expect = "the id that was returned as next (s)" },
 };
 /* clang-format on */
 
@@ -222,7 +225,8 @@ static bool assignment_matches(const AssignmentFilter *f, const Assignment *a) {
                (f->state < 0 || (int) a->state == f->state);
 }
 
-/* In the order in which they were made. A cursor that has gone meanwhile starts anew: rows may come twice, none is lost. */
+/* In the order in which they were made. A cursor that has gone meanwhile starts anew: rows may come twice, none is
+ * lost. */
 static int fill_assignments(Bus *b, sd_bus_message *m, const AssignmentFilter *f) {
         const Inventory *i = engine_inventory(b->engine);
         const char *last = NULL;

@@ -126,8 +126,8 @@ static int read_labels(sd_bus_message *m, const OptionRow *row, char ***to, Erro
                 if (++n > LABELS_MAX)
                         return wrong(row, NULL, err);
                 if (!label_key_is_valid(key) || (!isempty(value) && !string_is_safe(value, LABEL_SIZE_MAX)))
-                        return error_set(err, ERROR_INVALID, "Option \"%s\" must have keys and values of printable UTF-8, "
-                                         "at most 256 bytes each, and no = in a key", row->key);
+                        return error_set(err, ERROR_INVALID, "Option \"%s\" must have keys and values of printable "
+                                         "UTF-8, at most 256 bytes each, and no = in a key", row->key);
                 _cleanup_free_ char *label = strjoinf("%s=%s", key, value);
                 if (!label || strv_extend(&v, label) < 0)
                         return -ENOMEM;
@@ -275,7 +275,8 @@ int options_read_string(sd_bus_message *m, const char *what, size_t max, Error *
         if (r < 0)
                 return r;
         if (!string_is_safe(s, max))
-                return error_set(err, ERROR_INVALID, "Argument \"%s\" must be 1 to %zu bytes of printable UTF-8", what, max);
+                return error_set(err, ERROR_INVALID, "Argument \"%s\" must be 1 to %zu bytes of printable UTF-8", what,
+                                 max);
         *ret = s;
         return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * polkit, always asynchronous. The subject is the caller's unique bus name, never a process id, which can be raced.
- * Only a plain "is authorised" grants: a challenge, an error, no answer in time, a malformed answer and an absent polkit
- * all refuse. The request owns the call; when the request goes, the answer is not listened to any more.
+ * polkit, always asynchronous. The subject is the caller's unique bus name, never a process id, which can be
+ * raced. Only a plain "is authorised" grants: a challenge, an error, no answer in time, a malformed answer and an
+ * absent polkit all refuse. The request owns the call; when the request goes, the answer is not listened to any
+ * more.
  */
 
 #include <assert.h>

@@ -44,8 +44,8 @@ static int simulated(int r, PciAddress a, Error *err) {
         if (r >= 0)
                 return 0;
         if (r == -ENODEV || r == -ENOENT)
-                return error_set(err, ERROR_NOT_FOUND, "The simulated host has no function %s, or it is not in that state",
-                                 PCI_ADDRESS_TEXT(a));
+                return error_set(err, ERROR_NOT_FOUND, "The simulated host has no function %s, or it is not in that "
+                                 "state", PCI_ADDRESS_TEXT(a));
         return error_set(err, ERROR_FAILED, "The simulated host refuses %s: error %d", PCI_ADDRESS_TEXT(a), -r);
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The connection: opened without waiting, objects registered before the name is asked for, so that whoever finds the name
- * finds everything. A connection or a name that is lost ends the loop with failure, and the service manager starts the
- * daemon again: nothing is lost by that, since all state is in the journal and the kernel. Never a synchronous call.
+ * The connection: opened without waiting, objects registered before the name is asked for, so that whoever finds
+ * the name finds everything. A connection or a name that is lost ends the loop with failure, and the service
+ * manager starts the daemon again: nothing is lost by that, since all state is in the journal and the kernel.
+ * Never a synchronous call.
  */
 
 #include <assert.h>

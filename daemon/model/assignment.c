@@ -3,9 +3,9 @@
 /*
  * Assignments and their state machine: a pure table of state × event → next state. A cell that is not named is an
  * impossible event, which the engine logs as a bug and which leaves the state alone. While a plan runs (preparing,
- * releasing, cleaning) the answer comes from the plan: a release that is asked for meanwhile is remembered by the engine,
- * and a device that goes away shows as the plan's failure or is told to the owner afterwards. The picture of the table is
- * dbus/assignment-states.dot; a test compares them.
+ * releasing, cleaning) the answer comes from the plan: a release that is asked for meanwhile is remembered by the
+ * engine, and a device that goes away shows as the plan's failure or is told to the owner afterwards. The picture
+ * of the table is dbus/assignment-states.dot; a test compares them.
  */
 
 #include <assert.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The registry: it owns devices, groups, assignments and jobs, and finds them by key in constant time. Names that are not
- * addresses (slot, label, child) are looked for by walking, which only a person's request does. What a device was told by
- * a worker is forgotten when other hardware shows up at its address.
+ * The registry: it owns devices, groups, assignments and jobs, and finds them by key in constant time. Names that
+ * are not addresses (slot, label, child) are looked for by walking, which only a person's request does. What a
+ * device was told by a worker is forgotten when other hardware shows up at its address.
  */
 
 #include <assert.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A job: one plan on its way, with a state for each step. Finished ones stay readable for a while. The engine writes all
- * of it; the bus shows it.
+ * A job: one plan on its way, with a state for each step. Finished ones stay readable for a while. The engine
+ * writes all of it; the bus shows it.
  */
 
 #include <assert.h>

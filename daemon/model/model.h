@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What the daemon knows: devices, groups, assignments and jobs, in pure memory. No descriptor but an owner's pidfd number,
- * no bus, no clock (time is a parameter). Settled states are derived from facts; only transitional ones are stored.
- * The engine alone changes these; the bus reads them.
+ * What the daemon knows: devices, groups, assignments and jobs, in pure memory. No descriptor but an owner's pidfd
+ * number, no bus, no clock (time is a parameter). Settled states are derived from facts; only transitional ones
+ * are stored. The engine alone changes these; the bus reads them.
  */
 
 #include <sys/types.h>
@@ -259,7 +259,8 @@ const IommuFacts *inventory_iommu(const Inventory *i, const char *name);
 void inventory_view(const Inventory *i, const Device *d, PciView *ret);
 
 /* Takes over facts and use (moved, the caller's are left empty; use NULL keeps the known one). Adds or updates; links
- * to its group (made if missing). Another identity at the same address forgets what was read of the old one. 0, -ENOMEM. */
+ * to its group (made if missing). Another identity at the same address forgets what was read of the old one.
+ * 0, -ENOMEM. */
 int inventory_put_device(Inventory *i, PciFacts *facts, PciUse *use, usec_t now, Device **ret);
 /* Unlinks and frees; its group stays, maybe empty. */
 void inventory_remove_device(Inventory *i, Device *d);
