@@ -78,6 +78,11 @@ static int modules_directory(const SysTree *t) {
 
         if (uname(&u) < 0)
                 return -errno;
+        /* The service's unit hides the modules (ProtectKernelModules=) and shows them here. */
+        (void) snprintf(path, sizeof(path), "run/pciassignd/modules/%s", u.release);
+        fd = open_dir_at(t->root, path);
+        if (fd >= 0)
+                return fd;
         (void) snprintf(path, sizeof(path), "lib/modules/%s", u.release);
         fd = open_dir_at(t->root, path);
         if (fd != -ENOENT || !t->made)
