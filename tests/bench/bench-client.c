@@ -8,6 +8,7 @@
  *                                          a uevent into each socket until its signal is here
  *   bench-client ping COMMAND…             Ping of the daemon while COMMAND runs; 99th percentile
  *   bench-client one                       the floor of a client: connect, one call, exit
+ *   bench-client assign RUNS ADDRESS       Assign and Release, and two Pings for comparison
  *   bench-client list SECONDS              ListDevices, page after page (load for `ping`)
  */
 
@@ -191,13 +192,54 @@ static int bench_list(sd_bus *bus, uint32_t seconds) {
         return r;
 }
 
+static int timed_ping(sd_bus *bus, double *ret) {
+        double t = now_usec();
+        int r = ping(bus);
+
+        *ret = now_usec() - t;
+        return r;
+}
+
+static int assign_once(sd_bus *bus, const char *address, double *ret_assign, double *ret_release) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *assignment;
+        double t = now_usec();
+        int r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign", NULL, &reply, "assa{sv}", 1,
+                                   address, "bench", 0);
+
+        *ret_assign = now_usec() - t;
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "o", &assignment);
+        if (r < 0)
+                return r;
+        t = now_usec();
+        r = sd_bus_call_method(bus, BUS_NAME, assignment, BUS_INTERFACE_ASSIGNMENT, "Release", NULL, NULL, "a{sv}", 0);
+        *ret_release = now_usec() - t;
+        return r;
+}
+
+static int bench_assign(sd_bus *bus, uint32_t runs, const char *address) {
+        for (uint32_t i = 0; i < runs; i++) {
+                double assign, release, first, second;
+                int r = timed_ping(bus, &first);
+                if (r >= 0)
+                        r = timed_ping(bus, &second);
+                if (r >= 0)
+                        r = assign_once(bus, address, &assign, &release);
+                if (r < 0)
+                        return r;
+                printf("{\"assign\": %.1f, \"release\": %.1f, \"calls\": %.1f}\n", assign, release, first + second);
+        }
+        return 0;
+}
+
 int main(int argc, char **argv) {
         sd_bus *bus = NULL;
         uint32_t n = 0;
 
         int r = sd_bus_open_system(&bus);
         if (r < 0 || argc < 2) {
-                fprintf(stderr, "usage: bench-client objects|events|ping|one|list …\n");
+                fprintf(stderr, "usage: bench-client objects|events|ping|one|assign|list …\n");
                 return 2;
         }
         if (argc > 2)
@@ -206,6 +248,8 @@ int main(int argc, char **argv) {
                 r = bench_objects(bus, n);
         else if (streq(argv[1], "events") && n > 0 && argc == 8)
                 r = bench_events(bus, n, argv + 3);
+        else if (streq(argv[1], "assign") && n > 0 && argc == 4)
+                r = bench_assign(bus, n, argv[3]);
         else if (streq(argv[1], "ping") && argc > 2)
                 r = bench_ping(bus, argv + 2);
         else if (streq(argv[1], "list") && n > 0)

@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include <systemd/sd-event.h>
+
 #include "base/fdio.h"
 #include "base/strutil.h"
 #include "host/host.h"
@@ -104,12 +106,15 @@ int main(int argc, char **argv) {
         }
         _cleanup_free_ char *devices = strjoinf("%s/sys/bus/pci/devices", argv[1]);
         _cleanup_close_ int devices_fd = open(devices, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(host_freep) Host *host = NULL;
         const HostKernelOptions options = { .root = argv[1], .runtime_dir = argv[1], .max_workers = 1,
                                             .worker_path = "/bin/false", .step_timeout_msec = 1000 };
         PciFacts *known;
         size_t n_known;
-        int r = devices_fd < 0 ? -errno : host_kernel_new(NULL, &options, &host);
+        int r = devices_fd < 0 ? -errno : sd_event_new(&event);
+        if (r >= 0)
+                r = host_kernel_new(event, &options, &host);
         if (r >= 0)
                 r = scan(host, &known, &n_known); /* warms the caches as well */
         if (r < 0) {
