@@ -19,6 +19,8 @@
 #define CALL_TIMEOUT_USEC UINT64_MAX
 #define REMEDIES_MAX 16U
 
+static bool json_errors; /* --json: a refusal is data, on standard output too */
+
 /* ---- errors ---- */
 
 int client_broken(int r, const char *what) {
@@ -63,11 +65,30 @@ static void complain_details(const Json *details, const char *message) {
                 (void) fprintf(stderr, "  remedy: %s\n", escaped(remedy));
 }
 
-static void complain_details_text(const char *text, const char *message) {
-        _cleanup_json_ Json *details = NULL;
+/* The same for programs: {"error", "message", "exit_code", "details"}. */
+static void print_error_json(const char *name, const char *message, int code, Json *details) {
+        _cleanup_json_ Json *j = NULL;
 
-        if (text && json_parse(text, strlen(text), JSON_LIMITS_DEFAULT, &details, NULL, NULL) >= 0)
-                complain_details(details, message);
+        if (!json_errors)
+                return;
+        j = json_new_object();
+        (void) json_set_string(j, "error", name); /* a broken tree shows when it is printed */
+        (void) json_set_string(j, "message", message);
+        (void) json_set_u64(j, "exit_code", (uint64_t) code);
+        (void) json_set(j, "details", details ? json_ref(details) : json_new_object());
+        (void) print_json(j);
+}
+
+/* NULL where there is none, or where it is no JSON. */
+static Json *read_details(sd_bus_message *reply) {
+        const char *message, *details;
+        Json *j = NULL;
+
+        if (!sd_bus_message_has_signature(reply, "ss") || sd_bus_message_rewind(reply, true) < 0 ||
+            sd_bus_message_read(reply, "ss", &message, &details) < 0 ||
+            json_parse(details, strlen(details), JSON_LIMITS_DEFAULT, &j, NULL, NULL) < 0)
+                return NULL;
+        return j;
 }
 
 static int exit_code_of(const char *name) {
@@ -95,18 +116,23 @@ static int exit_code_of(const char *name) {
 
 static int complain_error(const char *what, sd_bus_message *reply) {
         const sd_bus_error *e = sd_bus_message_get_error(reply);
-        const char *message, *details = NULL;
+        const char *message = isempty(e->message) ? e->name : e->message;
+        ErrorCode known = error_code_from_string(e->name);
+        _cleanup_json_ Json *details = read_details(reply);
         int code = exit_code_of(e->name);
 
+        if (streq(e->name, SD_BUS_ERROR_UNKNOWN_OBJECT)) {
+                message = "the daemon knows no such device, assignment or job";
+                known = ERROR_NOT_FOUND;
+        }
+        print_error_json(known == ERROR_NONE ? e->name : error_code_to_string(known), message, code, details);
         if (code == EXIT_UNREACHABLE)
-                return complain(code, "%s: the daemon cannot be reached: %s\n  remedy: systemctl start pciassignd.service, or "
-                                      "name its bus with --bus", what, escaped(e->message ?: e->name));
-        if (streq(e->name, SD_BUS_ERROR_UNKNOWN_OBJECT))
-                return complain(code, "%s: the daemon knows no such device, assignment or job", what);
-        (void) complain(code, "%s: %s", what, escaped(isempty(e->message) ? e->name : e->message));
-        if (sd_bus_message_has_signature(reply, "ss") && sd_bus_message_rewind(reply, true) >= 0 &&
-            sd_bus_message_read(reply, "ss", &message, &details) >= 0)
-                complain_details_text(details, message);
+                return complain(code, "%s: the daemon cannot be reached: %s\n"
+                                      "  remedy: systemctl start pciassignd.service, or name its bus with --bus",
+                                what, escaped(message));
+        (void) complain(code, "%s: %s", what, escaped(message));
+        if (details)
+                complain_details(details, message);
         return code;
 }
 
@@ -119,8 +145,9 @@ int client_complain_result(const char *what, const Json *result) {
                 return 0;
         error = error_code_from_string(code);
         (void) json_get_string(result, "message", &message); /* NULL if absent */
-        (void) complain(EXIT_FAILED, "%s: %s", what, escaped(isempty(message) ? code : message));
         details = json_get(result, "details");
+        print_error_json(code, strempty(message), error == ERROR_NONE ? EXIT_FAILED : error_code_to_exit(error), details);
+        (void) complain(EXIT_FAILED, "%s: %s", what, escaped(isempty(message) ? code : message));
         if (details)
                 complain_details(details, strempty(message));
         return error == ERROR_NONE ? EXIT_FAILED : error_code_to_exit(error);
@@ -134,6 +161,7 @@ int client_connect(const Arguments *a, sd_bus **ret) {
 
         assert(a);
         assert(ret);
+        json_errors = a->json;
         if (a->bus) {
                 r = sd_bus_new(&bus);
                 if (r >= 0)

@@ -100,8 +100,11 @@ int verb_snapshot(const Arguments *a) {
         _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
         struct stat st;
-        int fd, r = client_connect(a, &bus);
+        int fd, r;
 
+        if (a->n_words == 0 && output_is_terminal())
+                return complain(2, "snapshot to a terminal? Name a file, or - for standard output");
+        r = client_connect(a, &bus);
         if (r == 0)
                 r = client_new_call(bus, NULL, BUS_INTERFACE_MANAGER, "Snapshot", &call);
         if (r > 0)
@@ -118,7 +121,7 @@ int verb_snapshot(const Arguments *a) {
                 return client_broken(r, "snapshot");
         if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > SNAPSHOT_MAX)
                 return complain(EXIT_FAILED, "snapshot: what the daemon gave is no file of at most 256 MiB");
-        if (streq(a->words[0], "-"))
+        if (a->n_words == 0 || streq(a->words[0], "-"))
                 return copy_to(fd, st.st_size, STDOUT_FILENO, "standard output");
         return write_snapshot(fd, st.st_size, a->words[0]);
 }
