@@ -23,15 +23,24 @@ static void pointer_add(SnapshotReader *r, const char *s) {
         r->pointer[r->length] = 0;
 }
 
+/* No byte of a key reaches a terminal but printable ASCII. */
+static const char *escape_byte(char c, char buffer[8]) {
+        if (c < ' ' || c > '~')
+                (void) snprintf(buffer, 8, "\\x%02x", (unsigned) (uint8_t) c);
+        else
+                (void) snprintf(buffer, 8, "%c", c);
+        return buffer;
+}
+
 size_t snapshot_enter(SnapshotReader *r, const char *key) {
         size_t before = r->length;
 
         assert(key);
         pointer_add(r, "/");
         for (const char *p = key; *p; p++) { /* RFC 6901 escapes */
-                char c[2] = { *p, 0 };
+                char c[8];
 
-                pointer_add(r, *p == '~' ? "~0" : *p == '/' ? "~1" : c);
+                pointer_add(r, *p == '~' ? "~0" : *p == '/' ? "~1" : escape_byte(*p, c));
         }
         return before;
 }
@@ -85,13 +94,13 @@ int snapshot_check_object(SnapshotReader *r, const Json *j, const char *const *k
         if (json_type(j) != JSON_OBJECT)
                 return snapshot_expected(r, "an object", j);
         while (json_next(j, &iterator, &key, NULL)) {
-                _cleanup_free_ char *shown = NULL;
+                char shown[SHOWN_KEY_MAX + 8] = "";
 
                 if (key_is_known(keys, key))
                         continue;
-                shown = string_escape(key);
-                return snapshot_invalid(r, "unknown key \"%.*s\"; this version reads no such key",
-                                        SHOWN_KEY_MAX, strempty(shown));
+                for (size_t n = 0; *key && n < SHOWN_KEY_MAX; n = strlen(shown))
+                        (void) escape_byte(*key++, shown + n);
+                return snapshot_invalid(r, "unknown key \"%s\"; this version reads no such key", shown);
         }
         return 0;
 }
