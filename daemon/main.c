@@ -35,7 +35,7 @@
 #define MMAP_THRESHOLD (128 * 1024)
 
 typedef struct Arguments {
-        const char *simulate, *root, *bus, *runtime_dir, *state_dir, *worker_path, *introspect;
+        const char *simulate, *root, *bus, *runtime_dir, *state_dir, *worker_path, *introspect, *config_root;
         int log_level; /* -1: as configured */
         bool show_settings;
 } Arguments;
@@ -67,11 +67,12 @@ static void print_help(void) {
              "  --worker-path PATH        execute this worker instead of asking the service manager\n"
              "  --log-level LEVEL         error, warning, notice, info or debug\n"
              "  --config                  print effective settings and their origins as JSON\n"
+             "  --config-root DIR         look for pciassignd.conf below DIR instead of /\n"
              "  --bus-introspect PATH     print the interfaces of an object and exit\n"
              "  --help, --version");
 }
 
-enum { OPT_SIMULATE = 256, OPT_ROOT, OPT_BUS, OPT_RUNTIME, OPT_STATE, OPT_WORKER, OPT_LOG, OPT_CONFIG, OPT_INTROSPECT,
+enum { OPT_SIMULATE = 256, OPT_ROOT, OPT_BUS, OPT_RUNTIME, OPT_STATE, OPT_WORKER, OPT_LOG, OPT_CONFIG, OPT_CONFIG_ROOT, OPT_INTROSPECT,
        OPT_HELP, OPT_VERSION };
 
 static const struct option option_table[] = {
@@ -83,6 +84,7 @@ static const struct option option_table[] = {
         { "worker-path", required_argument, NULL, OPT_WORKER },
         { "log-level", required_argument, NULL, OPT_LOG },
         { "config", no_argument, NULL, OPT_CONFIG },
+        { "config-root", required_argument, NULL, OPT_CONFIG_ROOT },
         { "bus-introspect", required_argument, NULL, OPT_INTROSPECT },
         { "help", no_argument, NULL, OPT_HELP },
         { "version", no_argument, NULL, OPT_VERSION },
@@ -101,6 +103,7 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                 case OPT_STATE: a->state_dir = optarg; break;
                 case OPT_WORKER: a->worker_path = optarg; break;
                 case OPT_CONFIG: a->show_settings = true; break;
+                case OPT_CONFIG_ROOT: a->config_root = optarg; break;
                 case OPT_INTROSPECT: a->introspect = optarg; break;
                 case OPT_LOG:
                         a->log_level = log_level_from_string(optarg);
@@ -308,7 +311,7 @@ static int on_reload(sd_event_source *source _unused_, const struct signalfd_sig
         Daemon *d = userdata;
         _cleanup_settings_ Settings fresh = {};
 
-        int r = settings_load("", &fresh);
+        int r = settings_load(strempty(d->arguments.config_root), &fresh);
         if (r < 0) {
                 (void) log_error_errno(r, "Failed to load settings: %m");
                 return 0;
@@ -441,12 +444,12 @@ static int introspect(const char *path) {
         return 0;
 }
 
-static int show_settings(void) {
+static int show_settings(const Arguments *a) {
         _cleanup_settings_ Settings s = {};
         _cleanup_free_ char *text = NULL;
         _cleanup_json_ Json *j = NULL;
 
-        int r = settings_load("", &s);
+        int r = settings_load(strempty(a->config_root), &s);
         if (r < 0)
                 return r;
         j = settings_to_json(&s);
@@ -469,10 +472,10 @@ int main(int argc, char **argv) {
         if (d.arguments.introspect)
                 return introspect(d.arguments.introspect) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         if (d.arguments.show_settings)
-                return show_settings() < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+                return show_settings(&d.arguments) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         if (check_separation(&d.arguments) < 0)
                 return 2;
-        if (settings_load("", &d.settings) < 0)
+        if (settings_load(strempty(d.arguments.config_root), &d.settings) < 0)
                 return EXIT_FAILURE;
         apply_log_level(&d);
         report_settings(&d.settings);

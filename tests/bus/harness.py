@@ -6,8 +6,10 @@ Nothing here sleeps: everything waits for the event it needs, with a limit.
 """
 
 import contextlib
+import grp
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -35,8 +37,9 @@ ASSIGNMENT, JOB, SIMULATOR = f"{NAME}.Assignment", f"{NAME}.Job", f"{NAME}.Simul
 PROPERTIES = "org.freedesktop.DBus.Properties"
 ERROR = f"{NAME}.Error."
 LIMIT = 30.0  # seconds for anything to happen; a wait that lasts so long has failed
-# Numbers of no special user. ADMIN_GID stands for the group whose members are asked no questions.
-ALICE, BOB, NOBODY, ADMIN_GID = 4711, 4712, 65534, 4
+# Users that every Debian has, since the bus turns unknown ones away. Members of the group ADMIN_GID are asked nothing.
+ALICE, BOB, NOBODY, ADMIN_GID = (pwd.getpwnam("daemon").pw_uid, pwd.getpwnam("bin").pw_uid,
+                                 pwd.getpwnam("nobody").pw_uid, grp.getgrnam("adm").gr_gid)
 
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -389,7 +392,7 @@ class Daemon:
         self.log = directory / "daemon.log"
 
     def command(self):
-        return [DAEMON, f"--simulate={self.host}", f"--bus={self.bus.address}", f"--runtime-dir={self.directory}/run",
+        return [DAEMON, f"--config-root={self.directory}", f"--simulate={self.host}", f"--bus={self.bus.address}", f"--runtime-dir={self.directory}/run",
                 f"--state-dir={self.directory}/state", "--log-level=debug", *self.arguments]
 
     def start(self, fds=None):
@@ -455,7 +458,14 @@ class World:
         path.write_text(json.dumps(host))
         return path
 
-    def start(self, change=None, slow=False, **keywords):
+    def settings(self, text=""):
+        """pciassignd.conf of the next start or reload; members of the group with ADMIN_GID are trusted."""
+        path = self.directory / "etc" / "pciassignd" / "pciassignd.conf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"[Daemon]\nAdminGroup={grp.getgrgid(ADMIN_GID).gr_name}\n{text}")
+
+    def start(self, change=None, slow=False, settings="", **keywords):
+        self.settings(settings)
         self.daemon = Daemon(self.bus, self.directory, self.host(change, slow), **keywords).start()
         return self.daemon
 
