@@ -262,6 +262,15 @@ static bool parameter_is_ours(const char *word) {
         return false;
 }
 
+/* "name=value with blanks" is one word as well. */
+static bool has_open_quote(const char *s) {
+        bool open = false;
+
+        for (; *s; s++)
+                open ^= *s == '"';
+        return open;
+}
+
 /* Words are separated by blanks outside of double quotes, as the kernel's next_arg() does. */
 static char *redacted_cmdline(const char *s) {
         _cleanup_strbuf_ StrBuf b = {};
@@ -284,7 +293,7 @@ static char *redacted_cmdline(const char *s) {
                         *value = 0;
                 strbuf_add(&b, word);
                 if (value)
-                        strbuf_add(&b, "=redacted");
+                        strbuf_addf(&b, "=redacted%s", has_open_quote(word) ? "\"" : "");
                 s += n;
                 if (*s) {
                         strbuf_add(&b, " ");
