@@ -133,8 +133,8 @@ static int set_node_owner(SimHost *h, uint32_t group, const char *owner) {
         r = parse_owner(owner, &uid, &gid);
         if (r < 0)
                 return r;
-        if (!g || !sim_group_has_node(h, group))
-                return -ENOENT;
+        if (!g || !sim_group_has_node(h, group)) /* a node that went with its driver is nobody's any more */
+                return uid == 0 && gid == 0 ? 0 : -ENOENT;
         g->node_uid = uid;
         g->node_gid = gid;
         return 0;
