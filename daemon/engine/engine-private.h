@@ -76,8 +76,6 @@ struct Task {
         HostOpenDevice *open_devices;
         Plan *plan;
         HostJob *host_job;
-        usec_t give_up_at;           /* in the queue; USEC_INFINITY for what has to be done at last */
-        bool patient;                /* never gives up waiting for a worker */
         bool urgent;                 /* before others in the queue */
         bool stuck;                  /* UNKNOWN came, ended did not */
         bool waits;                  /* does nothing but wait for the end of job */
@@ -262,6 +260,8 @@ const char *assignment_node_owner(const Assignment *a, char *buffer, size_t size
 int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, const char *why);
 /* The same, of one that was releasing when the daemon ended. */
 int engine_continue_release(Engine *e, Assignment *a, bool rest);
+/* Who asked for the release of something that was still on its way waits for this job. NULL: for one that is to come. */
+void engine_adopt_waiting(Engine *e, const Assignment *a, const Job *j);
 /* Takes back a waiting answer that was refused at once after all. */
 void engine_drop_waiting(Engine *e, const Assignment *a, EngineReply reply, void *userdata);
 /* A plan whose outcome is not known is undone by the facts. Copies it. An assign takes its assignment along. */

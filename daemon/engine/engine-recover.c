@@ -108,8 +108,10 @@ static int begin_recovery(Engine *e, Assignment *a, Plan *plan, bool undo, bool 
         if (r < 0)
                 return r;
         engine_mark_job(e, plan, j);
-        if (a)
+        if (a) {
                 a->job = j;
+                engine_adopt_waiting(e, a, j); /* asked while the old worker held the group */
+        }
         return engine_undo_plan(e, plan, a ? a->id : NULL, j->id);
 }
 

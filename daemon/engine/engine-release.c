@@ -89,7 +89,7 @@ static void record_end(Engine *e, Task *t, Assignment *a, HostOutcome outcome, b
 }
 
 /* Who asked for the release of something that was still on its way waits for this job. */
-static void adopt_waiting(Engine *e, const Assignment *a, const Job *j) {
+void engine_adopt_waiting(Engine *e, const Assignment *a, const Job *j) {
         LIST_FOREACH(&e->tasks, link) {
                 Task *t = LIST_ENTRY(link, Task, link);
 
@@ -112,7 +112,7 @@ static void release_done(Task *t, Assignment *a) {
                 record_end(e, t, a, HOST_OUTCOME_DONE, false);
                 engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE, "Reserved for %s until somebody attaches", a->owner);
                 if (!rest)
-                        adopt_waiting(e, a, NULL);
+                        engine_adopt_waiting(e, a, NULL);
                 engine_job_finish(e, j, JOB_DONE, NULL);
                 task_free(t);
                 if (!rest)
@@ -271,10 +271,10 @@ static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, c
         }
         (void) string_copy(t->assignment, sizeof(t->assignment), a->id);
         t->job = j->id;
-        t->urgent = t->patient = true;
+        t->urgent = true;
         a->job = j;
         a->release_wanted = false;
-        adopt_waiting(e, a, j);
+        engine_adopt_waiting(e, a, j);
         release_attempt(t);
         return 0;
 }
