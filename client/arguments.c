@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Parses the command line by two tables, so that a verb takes exactly the options that its help shows. Options may stand before
- * or behind the verb; what is behind -- is a command and is not looked at. A mistake is told with what was expected and ends
- * with the usage exit code before anything is asked of the daemon.
+ * Parses the command line by two tables, so that a verb takes exactly the options that its help
+ * shows. Options may stand before or behind the verb; what is behind -- is a command and is not
+ * looked at. A mistake is told with what was expected and ends with the usage exit code before
+ * anything is asked of the daemon.
  */
 
 #include "arguments.h"
@@ -32,9 +33,17 @@ typedef struct Option {
 /* ---- values ---- */
 
 int parse_timespan(const char *s, uint64_t *ret_usec) {
-        static const struct { const char *suffix; uint64_t usec; } units[] = {
-                { "", 1000000 }, { "s", 1000000 }, { "sec", 1000000 }, { "ms", 1000 }, { "us", 1 },
-                { "min", 60000000 }, { "m", 60000000 }, { "h", UINT64_C(3600000000) }, { "d", UINT64_C(86400000000) },
+        static const struct { const char *suffix; uint64_t usec;
+        } units[] = {
+                { "", 1000000 },
+                { "s", 1000000 },
+                { "sec", 1000000 },
+                { "ms", 1000 },
+                { "us", 1 },
+                { "min", 60000000 },
+                { "m", 60000000 },
+                { "h", UINT64_C(3600000000) },
+                { "d", UINT64_C(86400000000) },
         };
         size_t digits;
         uint64_t v;
@@ -228,23 +237,35 @@ static int take_attach_within(Arguments *a, const char *value) {
 
 static const Option options[] = {
         { "json", NULL, TAKES_JSON, take_json, "print JSON" },
-        { "owner", "NAME", TAKES_OWNER, take_owner, "who the devices are for (default: the user's name)" },
-        { "lifetime", "KIND", TAKES_LIFETIME, take_lifetime, "connection, process or persistent (default)" },
-        { "group", "HOW", TAKES_ASSIGN, take_group, "only-requested (default), or take-all: park the IOMMU group's other members" },
-        { "force", NULL, TAKES_ASSIGN, take_force, "take what the host itself needs; wants --reason" },
+        { "owner", "NAME", TAKES_OWNER, take_owner,
+          "who the devices are for (default: the user's name)" },
+        { "lifetime", "KIND", TAKES_LIFETIME, take_lifetime,
+          "connection, process or persistent (default)" },
+        { "group", "HOW", TAKES_ASSIGN, take_group,
+          "only-requested (default), or take-all: park the IOMMU group's other members" },
+        { "force", NULL, TAKES_ASSIGN, take_force,
+          "take what the host itself needs; wants --reason" },
         { "reason", "TEXT", TAKES_ASSIGN, take_reason, "why it is forced; stands in the log" },
-        { "driver", "NAME", TAKES_ASSIGN, take_driver, "the VFIO driver (default: the kernel's aliases say which)" },
-        { "label", "NAME=VALUE", TAKES_ASSIGN, take_label, "a label of the caller's own; may be repeated" },
-        { "request-id", "ID", TAKES_ASSIGN, take_request_id, "the same request again returns the same assignment" },
-        { "token", "TOKEN", TAKES_TOKEN, take_token, "do it only if nothing changed since the plan with this token" },
+        { "driver", "NAME", TAKES_ASSIGN, take_driver,
+          "the VFIO driver (default: the kernel's aliases say which)" },
+        { "label", "NAME=VALUE", TAKES_ASSIGN, take_label,
+          "a label of the caller's own; may be repeated" },
+        { "request-id", "ID", TAKES_ASSIGN, take_request_id,
+          "the same request again returns the same assignment" },
+        { "token", "TOKEN", TAKES_TOKEN, take_token,
+          "do it only if nothing changed since the plan with this token" },
         { "dry-run", NULL, TAKES_TOKEN, take_dry_run, "print the plan and do nothing" },
         { "uid", "USER", TAKES_IDENTITY, take_uid, "who the virtual machine monitor runs as" },
         { "gid", "GROUP", TAKES_IDENTITY, take_gid, "its group" },
         { "pid", "PID", TAKES_PID, take_pid, "the process that takes the assignment over" },
-        { "memlock", "BYTES", TAKES_MEMLOCK, take_memlock, "its limit of locked memory (K, M, G, T, infinity)" },
-        { "attach-within", "TIME", TAKES_ATTACH, take_attach_within, "release if nobody attached by then (30s, 5min)" },
-        { "node", NULL, TAKES_ATTACH, take_by_node, "let the user of --uid open the group's node by path" },
-        { "no-wait", NULL, TAKES_NO_WAIT, take_no_wait, "do not wait for the job; print its number" },
+        { "memlock", "BYTES", TAKES_MEMLOCK, take_memlock,
+          "its limit of locked memory (K, M, G, T, infinity)" },
+        { "attach-within", "TIME", TAKES_ATTACH, take_attach_within,
+          "release if nobody attached by then (30s, 5min)" },
+        { "node", NULL, TAKES_ATTACH, take_by_node,
+          "let the user of --uid open the group's node by path" },
+        { "no-wait", NULL, TAKES_NO_WAIT, take_no_wait,
+          "do not wait for the job; print its number" },
         { "api", "API", TAKES_OPEN, take_api, "auto (default), group or cdev" },
         { "assignable", NULL, TAKES_LIST, take_assignable, "only what could be assigned now" },
         { "assignments", NULL, TAKES_LIST, take_assignments, "assignments instead of devices" },
@@ -270,8 +291,8 @@ static void print_option(const char *name, const char *argument, const char *hel
 }
 
 static int help_verb(const Verb *v) {
-        printf("pciassignctl %s %s\n\n%s%s%s\n\nOptions:\n", v->name, v->usage, v->summary, v->details ? "\n\n" : "",
-               strempty(v->details));
+        printf("pciassignctl %s %s\n\n%s%s%s\n\nOptions:\n", v->name, v->usage, v->summary,
+               v->details ? "\n\n" : "", strempty(v->details));
         for (size_t i = 0; i < ELEMENTSOF(options); i++)
                 if (verb_takes(v, options + i))
                         print_option(options[i].name, options[i].argument, options[i].help);
@@ -280,18 +301,21 @@ static int help_verb(const Verb *v) {
 }
 
 static int help(void) {
-        printf("pciassignctl [OPTIONS] [VERB] …\n\nPCI devices of this host for virtual machines: who has what, and why.\n\n"
+        printf("pciassignctl [OPTIONS] [VERB] …\n\nPCI devices of this host for virtual machines: "
+               "who has what, and why.\n\n"
                "Verbs (none: list):\n");
         for (size_t i = 0; i < n_verbs; i++)
-                printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
+                printf("  %-11s %s\n", verbs[i].name, verbs[i].summary);
         printf("\nOptions:\n");
         for (size_t i = 0; i < ELEMENTSOF(options); i++)
                 if (options[i].takes == ALL_VERBS)
                         print_option(options[i].name, options[i].argument, options[i].help);
         print_option("help", NULL, "print this; behind a verb: its options");
         print_option("version", NULL, "print the version");
-        printf("\nExit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 busy or owned, 6 not authorised,\n"
-               "7 stuck or timed out, 8 daemon unreachable, 9 plan stale. The manual: pciassignctl(1).\n");
+        printf("\nExit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 busy or owned, "
+               "6 not authorised,\n"
+               "7 stuck or timed out, 8 daemon unreachable, 9 plan stale. The manual: "
+               "pciassignctl(1).\n");
         return 0;
 }
 
@@ -310,8 +334,9 @@ static void fill_long_options(struct option *o) {
         size_t n = 0;
 
         for (; n < ELEMENTSOF(options); n++)
-                o[n] = (struct option) { options[n].name, options[n].argument ? required_argument : no_argument, NULL,
-                                         OPTION_FIRST + (int) n };
+                o[n] = (struct option){ options[n].name,
+                                        options[n].argument ? required_argument : no_argument, NULL,
+                                        OPTION_FIRST + (int) n };
         o[n++] = (struct option) { "help", no_argument, NULL, OPTION_HELP };
         o[n++] = (struct option) { "version", no_argument, NULL, OPTION_VERSION };
         o[n] = (struct option) {};
@@ -342,7 +367,9 @@ static int parse_options(int argc, char **argv, Arguments *a, Given *given) {
                         if (r < 0)
                                 return EXIT_USAGE;
                 } else
-                        return complain(EXIT_USAGE, "%s: unknown option, or its value is missing; see pciassignctl --help",
+                        return complain(EXIT_USAGE,
+                                        "%s: unknown option, or its value is missing; see "
+                                        "pciassignctl --help",
                                         escaped(argv[optind - 1]));
         }
         return 0;
@@ -383,7 +410,8 @@ int arguments_parse(int argc, char **argv, Arguments *ret, const Verb **ret_verb
         if (optind < end) {
                 v = find_verb(argv[optind]);
                 if (!v)
-                        return 1 + complain(EXIT_USAGE, "'%s' is no verb; see pciassignctl --help", escaped(argv[optind]));
+                        return 1 + complain(EXIT_USAGE, "'%s' is no verb; see pciassignctl --help",
+                                            escaped(argv[optind]));
                 optind++;
         } else if (given.help)
                 return 1 + help();
@@ -394,8 +422,9 @@ int arguments_parse(int argc, char **argv, Arguments *ret, const Verb **ret_verb
                 return 1 + help_verb(v);
         for (size_t i = 0; i < ELEMENTSOF(options); i++)
                 if (given.given[i] && !verb_takes(v, options + i))
-                        return 1 + complain(EXIT_USAGE, "%s does not take --%s; see pciassignctl %s --help", v->name,
-                                            options[i].name, v->name);
+                        return 1 + complain(EXIT_USAGE,
+                                            "%s does not take --%s; see pciassignctl %s --help",
+                                            v->name, options[i].name, v->name);
         ret->words = argv + optind;
         ret->n_words = (size_t) (end - optind);
         r = check_words(v, ret);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Makes the messages of Assign and Plan out of the command line. Only what was said is sent: the daemon knows the defaults.
+ * Makes the messages of Assign and Plan out of the command line. Only what was said is sent: the
+ * daemon knows the defaults.
  */
 
 #include "assign-call.h"
@@ -99,7 +100,8 @@ char *assign_owner(const Arguments *a) {
                 s = strdup(a->owner);
         else {
                 p = getpwuid(getuid());
-                s = p && string_is_safe(p->pw_name, 255) ? strdup(p->pw_name) : strjoinf("uid-%u", (unsigned) getuid());
+                s = p && string_is_safe(p->pw_name, 255) ? strdup(p->pw_name)
+                                                         : strjoinf("uid-%u", (unsigned) getuid());
         }
         if (!s)
                 output_out_of_memory();

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The connection to the daemon and calls over it. A call is sent without blocking and the connection is processed until the
- * answer is there, so that signals (a job's progress) are seen meanwhile, and so that the second string of an error, the
- * details, can be read, which sd_bus_call() drops. Every error becomes one complaint: the daemon's message, then the remedies
- * that its details name; the exit code comes from the table in base/errors.h.
+ * The connection to the daemon and calls over it. A call is sent without blocking and the connection
+ * is processed until the answer is there, so that signals (a job's progress) are seen meanwhile, and
+ * so that the second string of an error, the details, can be read, which sd_bus_call() drops. Every
+ * error becomes one complaint: the daemon's message, then the remedies that its details name; the
+ * exit code comes from the table in base/errors.h.
  */
 
 #include "bus.h"
@@ -24,7 +25,8 @@ static bool json_errors; /* --json: a refusal is data, on standard output too */
 /* ---- errors ---- */
 
 int client_broken(int r, const char *what) {
-        return complain(EXIT_FAILED, "%s: the bus message cannot be made or is not as expected: %s", what, strerror(-r));
+        return complain_errno(EXIT_FAILED, -r,
+                              "%s: the bus message cannot be made or is not as expected: %m", what);
 }
 
 static const char *first_string(const Json *j, const char *const *keys, size_t n) {
@@ -146,7 +148,8 @@ int client_complain_result(const char *what, const Json *result) {
         error = error_code_from_string(code);
         (void) json_get_string(result, "message", &message); /* NULL if absent */
         details = json_get(result, "details");
-        print_error_json(code, strempty(message), error == ERROR_NONE ? EXIT_FAILED : error_code_to_exit(error), details);
+        print_error_json(code, strempty(message),
+                         error == ERROR_NONE ? EXIT_FAILED : error_code_to_exit(error), details);
         (void) complain(EXIT_FAILED, "%s: %s", what, escaped(isempty(message) ? code : message));
         if (details)
                 complain_details(details, strempty(message));
@@ -177,13 +180,14 @@ int client_connect(const Arguments *a, sd_bus **ret) {
         if (r >= 0)
                 r = sd_bus_set_allow_interactive_authorization(bus, true);
         if (r < 0)
-                return complain(EXIT_UNREACHABLE, "the bus %s%scannot be reached: %s", escaped(a->bus), a->bus ? " " : "",
-                                strerror(-r));
+                return complain_errno(EXIT_UNREACHABLE, -r, "the bus %s%scannot be reached: %m",
+                                      escaped(a->bus), a->bus ? " " : "");
         *ret = TAKE_PTR(bus);
         return 0;
 }
 
-int client_new_call(sd_bus *bus, const char *path, const char *interface, const char *member, sd_bus_message **ret) {
+int client_new_call(sd_bus *bus, const char *path, const char *interface, const char *member,
+                    sd_bus_message **ret) {
         int r = sd_bus_message_new_method_call(bus, ret, BUS_NAME, path ?: BUS_PATH, interface, member);
 
         return r < 0 ? client_broken(r, member) : 0;
@@ -210,7 +214,7 @@ static int call_and_wait(sd_bus *bus, sd_bus_message *call, const char *what, sd
                         r = 0;
         }
         if (!reply)
-                return complain(EXIT_UNREACHABLE, "%s: the connection to the bus was lost: %s", what, strerror(-r));
+                return complain_errno(EXIT_UNREACHABLE, -r, "%s: the connection to the bus was lost: %m", what);
         *ret_reply = TAKE_PTR(reply);
         return 0;
 }
@@ -251,10 +255,10 @@ int client_call_unless_gone(sd_bus *bus, sd_bus_message *call, const char *what,
         return 0;
 }
 
-int client_call_strings(sd_bus *bus, const char *path, const char *interface, const char *member, const char *what,
-                        char *const *strings, sd_bus_message **ret_reply) {
+int client_call_strings(sd_bus *bus, const Method *method, const char *what, char *const *strings,
+                        sd_bus_message **ret_reply) {
         _cleanup_message_ sd_bus_message *call = NULL;
-        int r = client_new_call(bus, path, interface, member, &call);
+        int r = client_new_call(bus, method->path, method->interface, method->member, &call);
 
         if (r > 0)
                 return r;
@@ -284,7 +288,8 @@ int client_read_json_text(sd_bus_message *reply, const char *what, Json **ret) {
 int client_get_all(sd_bus *bus, const char *path, const char *interface, const char *what, Json **ret) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         char *const strings[] = { (char *) interface, NULL };
-        int r = client_call_strings(bus, path, "org.freedesktop.DBus.Properties", "GetAll", what, strings, &reply);
+        int r = client_call_strings(bus, METHOD(path, "org.freedesktop.DBus.Properties", "GetAll"),
+                                    what, strings, &reply);
 
         return r > 0 ? r : client_read(reply, what, ret);
 }
@@ -313,8 +318,9 @@ int client_get_objects(sd_bus *bus, Json **ret) {
         _cleanup_json_ Json *objects = json_new_object();
         int r;
 
-        r = client_call_strings(bus, NULL, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", "list objects", NULL,
-                                &reply);
+        r = client_call_strings(
+                bus, METHOD(NULL, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"),
+                "list objects", NULL, &reply);
         if (r > 0)
                 return r;
         r = read_objects(reply, objects);
@@ -338,7 +344,7 @@ static int find_path(sd_bus *bus, const char *method, const char *name, char **r
         const char *path;
         int r;
 
-        r = client_call_strings(bus, NULL, BUS_INTERFACE_MANAGER, method, escaped(name), strings, &reply);
+        r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, method), escaped(name), strings, &reply);
         if (r > 0)
                 return r;
         r = sd_bus_message_read(reply, "o", &path);
@@ -369,8 +375,10 @@ int client_find_assignment(sd_bus *bus, const char *name, char **ret_path) {
         if (r > 0)
                 return r;
         if (json_get_string(properties, "Assignment", &path) <= 0 || streq(path, "/"))
-                return complain(EXIT_NOT_FOUND, "%s belongs to no assignment; pciassignctl list --assignments shows all",
-                                escaped(name));
+                return complain(
+                        EXIT_NOT_FOUND,
+                        "%s belongs to no assignment; pciassignctl list --assignments shows all",
+                        escaped(name));
         *ret_path = strdup(path);
         return *ret_path ? 0 : client_broken(-ENOMEM, name);
 }

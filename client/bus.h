@@ -25,9 +25,14 @@ int client_new_call(sd_bus *bus, const char *path, const char *interface, const 
 int client_call(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply);
 /* The same; NULL instead of a reply, without complaint, when the object is not there (any more). */
 int client_call_unless_gone(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply);
-/* A method without arguments but strings of the signature ("s", "ss" …). */
-int client_call_strings(sd_bus *bus, const char *path, const char *interface, const char *member, const char *what,
-                        char *const *strings, sd_bus_message **ret_reply);
+typedef struct Method {
+        const char *path; /* NULL: the manager's */
+        const char *interface, *member;
+} Method;
+#define METHOD(path, interface, member) (&(const Method) { (path), (interface), (member) })
+/* A method whose arguments are these strings (NULL: none). */
+int client_call_strings(sd_bus *bus, const Method *method, const char *what, char *const *strings,
+                        sd_bus_message **ret_reply);
 /* Properties of one interface as an object. */
 int client_get_all(sd_bus *bus, const char *path, const char *interface, const char *what, Json **ret);
 /* "path", interface → object of all objects: { "/org/…": { "org.pciassign1.Device": {…} } }. */
@@ -45,5 +50,6 @@ int client_find_assignment(sd_bus *bus, const char *name, char **ret_path);
 /* The last component of an object's path. */
 const char *path_base(const char *path);
 
-/* An error document {"error", "message", "details"} as Job.Result has it: printed, exit code returned; 0 for success. */
+/* An error document {"error", "message", "details"} as Job.Result has it: printed, exit code
+ * returned; 0 for success. */
 int client_complain_result(const char *what, const Json *result);

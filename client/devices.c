@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From D-Bus properties to the client's own JSON, and lists of them. The keys here are an interface: scripts use them, the
- * manual documents them, a test compares the two. What is not there is null, never "" and never a magic number.
+ * From D-Bus properties to the client's own JSON, and lists of them. The keys here are an interface:
+ * scripts use them, the manual documents them, a test compares the two. What is not there is null,
+ * never "" and never a magic number.
  */
 
 #include "devices.h"
@@ -313,7 +314,8 @@ static int compare_sorted(const void *a, const void *b) {
         return (x->key > y->key) - (x->key < y->key);
 }
 
-int objects_list(sd_bus *bus, const char *interface, Json *(*convert)(const Json *), const char *sort_key, Json **ret) {
+int objects_list(sd_bus *bus, const char *interface, Json *(*convert)(const Json *),
+                 const char *sort_key, Json **ret) {
         _cleanup_json_ Json *objects = NULL, *all = json_new_array();
         _cleanup_free_ Sorted *rows = NULL;
         void *i = NULL;

@@ -16,9 +16,11 @@ Json *job_to_json(const Json *properties);
 int devices_list(sd_bus *bus, Names *names, Json **ret);
 int assignments_list(sd_bus *bus, Json **ret);
 /* All objects of one interface, by way of GetManagedObjects. */
-int objects_list(sd_bus *bus, const char *interface, Json *(*convert)(const Json *), const char *sort_key, Json **ret);
+int objects_list(sd_bus *bus, const char *interface, Json *(*convert)(const Json *),
+                 const char *sort_key, Json **ret);
 
-/* Text of a member for people: numbers printed, null and absent "", arrays joined by blanks. malloc'd, never NULL. */
+/* Text of a member for people: numbers printed, null and absent "", arrays joined by blanks.
+ * malloc'd, never NULL. */
 char *member_text(const Json *object, const char *key);
 /* The string or "". */
 const char *member_string(const Json *object, const char *key);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Follows one job. Its properties are read once and again after each of its change signals, so nothing is missed that
- * happened before the signals were asked for. On a terminal each step that ended gets a line, the one that runs stands below
- * them and is overwritten.
+ * Follows one job. Its properties are read once and again after each of its change signals, so
+ * nothing is missed that happened before the signals were asked for. On a terminal each step that
+ * ended gets a line, the one that runs stands below them and is overwritten.
  */
 
 #include "follow.h"
@@ -120,13 +120,19 @@ static int finish(Follow *f, const Json *job, const char *what) {
         if (r > 0)
                 return r;
         if (streq(state, "stuck"))
-                return complain(EXIT_STUCK, "%s: a step has not come back from the kernel; pciassignctl jobs shows which", what);
+                return complain(EXIT_STUCK,
+                                "%s: a step has not come back from the kernel; pciassignctl jobs "
+                                "shows which",
+                                what);
         return complain(EXIT_FAILED, "%s: the job was %s", what, escaped(state));
 }
 
 static int subscribe(sd_bus *bus, const char *path, Follow *f, sd_bus_slot *slots[static 2]) {
-        _cleanup_free_ char *removed = strjoinf("type='signal',sender='" BUS_NAME "',path='" BUS_PATH "',interface='"
-                                                BUS_INTERFACE_MANAGER "',member='JobRemoved',arg0='%s'", path);
+        _cleanup_free_
+        char *removed =
+                strjoinf("type='signal',sender='" BUS_NAME "',path='" BUS_PATH
+                         "',interface='" BUS_INTERFACE_MANAGER "',member='JobRemoved',arg0='%s'",
+                         path);
         int r;
 
         if (!removed)
@@ -156,8 +162,9 @@ static int follow_loop(sd_bus *bus, const char *path, const char *what, Follow *
                         if (r == 0)
                                 r = sd_bus_wait(bus, UINT64_MAX);
                         if (r < 0 && r != -EINTR)
-                                return complain(EXIT_UNREACHABLE, "%s: the connection to the bus was lost: %s", what,
-                                                strerror(-r));
+                                return complain_errno(EXIT_UNREACHABLE, -r,
+                                                      "%s: the connection to the bus was lost: %m",
+                                                      what);
                 }
         }
 }

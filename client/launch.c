@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Replaces placeholders and executes. Only the five known names count, so a command whose arguments are JSON keeps its braces.
- * Before executing the process gives up what it was: groups, group and user are set together, in this order, and all three ids
- * of each, so that nothing can be taken back. Descriptors are inherited only if they are the ones that were asked for.
+ * Replaces placeholders and executes. Only the five known names count, so a command whose arguments
+ * are JSON keeps its braces. Before executing the process gives up what it was: groups, group and
+ * user are set together, in this order, and all three ids of each, so that nothing can be taken
+ * back. Descriptors are inherited only if they are the ones that were asked for.
  */
 
 #include "launch.h"
@@ -83,9 +84,12 @@ int launch_check(const Launch *l, unsigned wanted) {
         assert(l);
         for (unsigned k = LAUNCH_VFIO; k < _LAUNCH_KIND_MAX; k++)
                 if ((wanted & 1U << k) && !find_fd(l, (LaunchKind) k, 0))
-                        return complain(1, "{%s}: this kernel's way of handing over has none; with %s use %s", kinds[k],
-                                        k == LAUNCH_IOMMUFD ? "--api=group" : "--api=cdev",
-                                        k == LAUNCH_IOMMUFD ? "{container} and {group}" : "{iommufd} and {vfio}");
+                        return complain(
+                                1,
+                                "{%s}: this kernel's way of handing over has none; with %s use %s",
+                                kinds[k], k == LAUNCH_IOMMUFD ? "--api=group" : "--api=cdev",
+                                k == LAUNCH_IOMMUFD ? "{container} and {group}"
+                                                    : "{iommufd} and {vfio}");
         return 0;
 }
 
@@ -129,13 +133,16 @@ int identity_resolve(const Arguments *a, Identity *ret) {
         if (p && !a->has_gid)
                 id.gid = p->pw_gid;
         if (a->has_uid && !p && !a->has_gid)
-                return complain(2, "--uid=%u: the user database has no such user, so say --gid as well", (unsigned) a->uid);
+                return complain(
+                        2, "--uid=%u: the user database has no such user, so say --gid as well",
+                        (unsigned) a->uid);
         id.n_groups = ELEMENTSOF(id.groups);
         if (!p) {
                 id.groups[0] = id.gid;
                 id.n_groups = 1;
         } else if (getgrouplist(p->pw_name, id.gid, id.groups, &id.n_groups) < 0)
-                return complain(1, "--uid=%s: the user is in more than %zu groups", escaped(a->user), ELEMENTSOF(id.groups));
+                return complain(1, "--uid=%s: the user is in more than %zu groups",
+                                escaped(a->user), ELEMENTSOF(id.groups));
         *ret = id;
         return 0;
 }

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * A virtual machine monitor is executed with placeholders in its arguments replaced: {address} by a device's address, {vfio} {group}
- * {container} {iommufd} by the numbers of descriptors that it inherits. {address.1} and the like name the second device.
+ * A virtual machine monitor is executed with placeholders in its arguments replaced: {address} by a
+ * device's address, {vfio} {group} {container} {iommufd} by the numbers of descriptors that it
+ * inherits. {address.1} and the like name the second device.
  */
 
 #include <grp.h>
@@ -36,8 +37,8 @@ typedef struct Launch {
         LaunchFd fds[LAUNCH_FDS_MAX];
 } Launch;
 
-/* Which placeholders stand in the command: bits 1 << LaunchKind. 0, or the usage exit code: one names a device that is not
- * there. */
+/* Which placeholders stand in the command: bits 1 << LaunchKind. 0, or the usage exit code: one
+ * names a device that is not there. */
 int launch_scan(char *const *command, size_t n_devices, unsigned *ret_kinds);
 #define LAUNCH_WANTS_FDS(kinds) ((kinds) & ~(1U << LAUNCH_ADDRESS))
 /* 0, or an exit code: the daemon opened no such descriptor. */

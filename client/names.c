@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Looks names up in pci.ids where it lies. The file is mapped and its vendors, which stand in order, are found by halving, so
- * that one look-up costs microseconds; libpci's pci_lookup_name() reads the whole megabyte first, which is twice what all of
- * `pciassignctl show` may take, and its error callback ends the process. The file is the distribution's and still checked:
- * nothing is read beyond the mapping, and what a name holds is escaped where it is printed.
+ * Looks names up in pci.ids where it lies. The file is mapped and its vendors, which stand in order,
+ * are found by halving, so that one look-up costs microseconds; libpci's pci_lookup_name() reads the
+ * whole megabyte first, which is twice what all of `pciassignctl show` may take, and its error
+ * callback ends the process. The file is the distribution's and still checked: nothing is read
+ * beyond the mapping, and what a name holds is escaped where it is printed.
  *
- * Format (pci.ids(5)): "VVVV  name", "<tab>DDDD  name", and behind the vendors "C CC  name", "<tab>SS  name".
+ * Format (pci.ids(5)): "VVVV  name", "<tab>DDDD  name", and behind the vendors "C CC  name",
+ * "<tab>SS  name".
  */
 
 #include "names.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Asks for VFIO descriptors and sorts the answer by what it is and whose. Descriptors in a bus message live as long as the message:
- * those that are wanted are duplicated, all others vanish with it.
+ * Asks for VFIO descriptors and sorts the answer by what it is and whose. Descriptors in a bus
+ * message live as long as the message: those that are wanted are duplicated, all others vanish with
+ * it.
  */
 
 #include "open-call.h"
@@ -105,7 +106,8 @@ static int read_group_number(sd_bus_message *m, uint32_t *ret) {
 
                 r = sd_bus_message_read_basic(m, 's', &key);
                 if (r >= 0)
-                        r = streq(key, "iommu-group") ? sd_bus_message_read(m, "v", "u", ret) : sd_bus_message_skip(m, "v");
+                        r = streq(key, "iommu-group") ? sd_bus_message_read(m, "v", "u", ret)
+                                                      : sd_bus_message_skip(m, "v");
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
         }
@@ -149,7 +151,8 @@ static int read_reply(sd_bus_message *m, Launch *l) {
         return r < 0 ? r : share_groups(l, groups);
 }
 
-int open_call(sd_bus *bus, const Arguments *a, const char *assignment, unsigned kinds, const char *what, Launch *l) {
+int open_call(sd_bus *bus, const Arguments *a, const char *assignment, unsigned kinds,
+              const char *what, Launch *l) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
         bool device_fd = kinds & 1U << LAUNCH_VFIO;
         int r;
@@ -164,7 +167,8 @@ int open_call(sd_bus *bus, const Arguments *a, const char *assignment, unsigned 
         if (r >= 0)
                 r = sd_bus_message_close_container(call);
         if (r >= 0)
-                r = sd_bus_message_append(call, "a{sv}", 2, "api", "s", a->api ?: "auto", "device-fd", "b", (int) device_fd);
+                r = sd_bus_message_append(call, "a{sv}", 2, "api", "s", a->api ?: "auto",
+                                          "device-fd", "b", (int) device_fd);
         if (r < 0)
                 return client_broken(r, what);
         r = client_call(bus, call, what, &reply);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Output. Colour and Unicode go to terminals only (or where --color=always says so); text that came from outside passes through
- * escaped() or a table, which escapes it, so that no device label and no owner's name can drive the terminal. Memory that is
- * short ends the client: it has nothing to save.
+ * Output. Colour and Unicode go to terminals only (or where --color=always says so); text that came
+ * from outside passes through escaped() or a table, which escapes it, so that no device label and no
+ * owner's name can drive the terminal. Memory that is short ends the client: it has nothing to save.
  */
 
 #include "output.h"
@@ -53,14 +53,20 @@ const char *output_end(void) {
 }
 
 Paint output_paint_of(const char *word) {
-        static const struct { const char *word; Paint paint; } table[] = {
-                { "available", PAINT_GOOD }, { "assigned", PAINT_BOLD }, { "active", PAINT_GOOD }, { "done", PAINT_GOOD },
-                { "ok", PAINT_GOOD }, { "held", PAINT_WARN }, { "waiting", PAINT_WARN }, { "degraded", PAINT_WARN },
-                { "recovering", PAINT_WARN }, { "reserved", PAINT_WARN }, { "warn", PAINT_WARN },
-                { "undone", PAINT_WARN }, { "preparing", PAINT_WARN }, { "releasing", PAINT_WARN },
-                { "cleaning", PAINT_WARN }, { "cancelled", PAINT_WARN }, { "quarantined", PAINT_BAD },
-                { "stuck", PAINT_BAD }, { "gone", PAINT_BAD }, { "failed", PAINT_BAD }, { "lost", PAINT_BAD },
-                { "error", PAINT_BAD }, { "fail", PAINT_BAD },
+        static const struct { const char *word; Paint paint;
+        } table[] = {
+                { "available", PAINT_GOOD },  { "assigned", PAINT_BOLD },
+                { "active", PAINT_GOOD },     { "done", PAINT_GOOD },
+                { "ok", PAINT_GOOD },         { "held", PAINT_WARN },
+                { "waiting", PAINT_WARN },    { "degraded", PAINT_WARN },
+                { "recovering", PAINT_WARN }, { "reserved", PAINT_WARN },
+                { "warn", PAINT_WARN },       { "undone", PAINT_WARN },
+                { "preparing", PAINT_WARN },  { "releasing", PAINT_WARN },
+                { "cleaning", PAINT_WARN },   { "cancelled", PAINT_WARN },
+                { "quarantined", PAINT_BAD }, { "stuck", PAINT_BAD },
+                { "gone", PAINT_BAD },        { "failed", PAINT_BAD },
+                { "lost", PAINT_BAD },        { "error", PAINT_BAD },
+                { "fail", PAINT_BAD },
         };
 
         for (size_t i = 0; word && i < ELEMENTSOF(table); i++)
@@ -88,18 +94,33 @@ const char *escaped(const char *s) {
         return *slot;
 }
 
-int complain(int exit_code, const char *format, ...) {
+static void print_complaint(const char *format, va_list ap) {
         _cleanup_free_ char *text = NULL;
+
+        if (vasprintf(&text, format, ap) < 0) {
+                text = NULL;
+                output_out_of_memory();
+        }
+        (void) fflush(stdout); /* output_finish() looks at its errors */
+        (void) fprintf(stderr, "pciassignctl: %s\n", text);
+}
+
+int complain(int exit_code, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
-        if (vasprintf(&text, format, ap) < 0)
-                text = NULL;
+        print_complaint(format, ap);
         va_end(ap);
-        if (!text)
-                output_out_of_memory();
-        (void) fflush(stdout); /* output_finish() looks at its errors */
-        (void) fprintf(stderr, "pciassignctl: %s\n", text);
+        return exit_code;
+}
+
+int complain_errno(int exit_code, int error, const char *format, ...) {
+        va_list ap;
+
+        errno = error;
+        va_start(ap, format);
+        print_complaint(format, ap);
+        va_end(ap);
         return exit_code;
 }
 
@@ -170,5 +191,5 @@ int table_print(struct libscols_table *t) {
         int r = scols_print_table(t);
 
         scols_unref_table(t);
-        return r < 0 ? complain(1, "cannot print the table: %s", strerror(-r)) : 0;
+        return r < 0 ? complain_errno(1, -r, "cannot print the table: %m") : 0;
 }

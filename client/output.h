@@ -26,6 +26,8 @@ _Noreturn void output_out_of_memory(void);
 const char *escaped(const char *s);
 /* "pciassignctl: " and the text on standard error; returns exit_code. */
 int complain(int exit_code, const char *format, ...) _printf_(2, 3);
+/* The same; %m is the text of error, a positive errno. */
+int complain_errno(int exit_code, int error, const char *format, ...) _printf_(3, 4);
 
 /* Prints a document and a newline; 0 or an exit code. */
 int print_json(Json *j);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * pciassignctl: the table of verbs. Everything goes over D-Bus to the daemon; this program knows no more of the host than pci.ids.
- * Help, the manual's list and the completions follow this table; a test compares them.
+ * pciassignctl: the table of verbs. Everything goes over D-Bus to the daemon; this program knows no
+ * more of the host than pci.ids. Help, the manual's list and the completions follow this table; a
+ * test compares them.
  */
 
 #include "base/strutil.h"
 #include "verbs.h"
 
-#define TAKES_FOR_ASSIGN (TAKES_OWNER | TAKES_ASSIGN | TAKES_IDENTITY | TAKES_ATTACH | TAKES_MEMLOCK | TAKES_LIFETIME)
+#define TAKES_FOR_ASSIGN                                                              \
+        (TAKES_OWNER | TAKES_ASSIGN | TAKES_IDENTITY | TAKES_ATTACH | TAKES_MEMLOCK | \
+         TAKES_LIFETIME)
 #define TAKES_FOR_RUN (TAKES_OWNER | TAKES_ASSIGN | TAKES_IDENTITY | TAKES_MEMLOCK | TAKES_OPEN | TAKES_COMMAND)
 
 /* clang-format off */
@@ -20,40 +23,44 @@ const Verb verbs[] = {
           TAKES_JSON | TAKES_FACTS, 1, WORDS_ANY, verb_show },
         { "tree", "", "the functions below their ports", NULL, TAKES_JSON, 0, 0, verb_tree },
         { "groups", "", "IOMMU groups: members, viable or not, owner", NULL, TAKES_JSON, 0, 0, verb_groups },
-        { "explain", "DEVICE", "why an owner may or may not have it, for each member of its group", NULL,
+        { "explain", "DEVICE", "why an owner may or may not have it, for each member of its group",
+          "Exit code 0: it can be assigned; otherwise that of the refusal.",
           TAKES_JSON | TAKES_OWNER, 1, 1, verb_explain },
-        { "plan", "DEVICE…", "what assign would do: devices, steps with their undo, a token", NULL,
+        { "plan", "DEVICE…", "what assign would do: devices, steps with their undo, a token",
+          "Exit code 0: it would be done; otherwise that of the refusal.",
           TAKES_JSON | TAKES_FOR_ASSIGN, 1, WORDS_ANY, verb_plan },
         { "assign", "DEVICE…", "assign devices to an owner", NULL,
           TAKES_JSON | TAKES_FOR_ASSIGN | TAKES_TOKEN | TAKES_PID | TAKES_NO_WAIT, 1, WORDS_ANY, verb_assign },
-        { "run", "DEVICE… -- COMMAND…", "run a virtual machine monitor with devices that are its own while it lives",
-          "In COMMAND {address} becomes a device's address, {vfio} {group} {container} {iommufd} the numbers of inherited\n"
-          "descriptors; {address.1} is the second device's. Without one of the descriptors the monitor opens the group's\n"
-          "node by path, which belongs to --uid (or to who runs it) meanwhile.",
+        { "run", "DEVICE… -- COMMAND…", "run a virtual machine monitor with devices while it lives",
+          "In COMMAND {address} becomes a device's address, {vfio} {group} {container} {iommufd} the numbers of\n"
+          "inherited descriptors; {address.1} is the second device's. Without one of the descriptors the monitor\n"
+          "opens the group's node by path, which belongs to --uid (or to who runs it) meanwhile.",
           TAKES_FOR_RUN, 1, WORDS_ANY, verb_run },
         { "open", "ASSIGNMENT|DEVICE [DEVICE…] -- COMMAND…", "execute a command with an assignment's descriptors",
           "Placeholders as for run.", TAKES_OPEN | TAKES_IDENTITY | TAKES_COMMAND, 1, WORDS_ANY, verb_open },
         { "attach", "ASSIGNMENT|DEVICE", "hand an assignment over to a process: it ends with it", NULL,
           TAKES_PID | TAKES_IDENTITY | TAKES_MEMLOCK, 1, 1, verb_attach },
-        { "release", "ASSIGNMENT|DEVICE…", "give the devices back to the host", NULL, TAKES_NO_WAIT, 1, WORDS_ANY,
-          verb_release },
-        { "events", "ASSIGNMENT|DEVICE", "what an owner was told and has not forgotten", NULL, TAKES_JSON, 1, 1,
-          verb_events },
-        { "acknowledge", "ASSIGNMENT|DEVICE NUMBER", "events up to this number are known", NULL, 0, 2, 2, verb_acknowledge },
+        { "release", "ASSIGNMENT|DEVICE…", "give the devices back to the host", NULL,
+          TAKES_NO_WAIT, 1, WORDS_ANY, verb_release },
+        { "events", "ASSIGNMENT|DEVICE", "what an owner was told", NULL, TAKES_JSON, 1, 1, verb_events },
+        { "acknowledge", "ASSIGNMENT|DEVICE NUMBER", "events up to this number are known", NULL,
+          0, 2, 2, verb_acknowledge },
         { "reset", "DEVICE", "reset a function that nobody holds", NULL, 0, 1, 1, verb_reset },
-        { "vfs", "DEVICE NUMBER", "set the number of SR-IOV virtual functions", NULL, TAKES_NO_WAIT, 2, 2, verb_vfs },
+        { "vfs", "DEVICE NUMBER", "set the number of SR-IOV virtual functions", NULL,
+          TAKES_NO_WAIT, 2, 2, verb_vfs },
         { "jobs", "", "what is being done, and what was", NULL, TAKES_JSON, 0, 0, verb_jobs },
         { "cancel", "JOB", "stop a job and undo its steps", NULL, 0, 1, 1, verb_cancel },
         { "monitor", "", "follow what the daemon reports", NULL, TAKES_JSON, 0, 0, verb_monitor },
         { "rescan", "", "read everything again", NULL, 0, 0, 0, verb_rescan },
-        { "snapshot", "[FILE]", "write this host to a file (or standard output) that pciassignd --simulate loads", NULL,
-          TAKES_REDACT, 0, 1, verb_snapshot },
+        { "snapshot", "[FILE]", "write this host to a file that pciassignd --simulate loads",
+          "Without FILE, or with -, to standard output.", TAKES_REDACT, 0, 1, verb_snapshot },
         { "doctor", "", "can this host assign devices, and if not, what to change",
           "Exit code 0: it can; 1: it can, with warnings; 4: it cannot.", TAKES_JSON, 0, 0, verb_doctor },
         { "sim", "run HOST.json [-- COMMAND…] | WHAT…", "a simulated host: run one, move its clock, hurt it",
-          "advance TIME · inject STEP DEVICE [kind=KIND] [error=ERRNO] [delay=TIME] [times=N] · clear · hold DEVICE [PID\n"
-          "[COMMAND]] · unhold DEVICE · rebind DEVICE [DRIVER] · remove DEVICE · surprise-remove DEVICE ·\n"
-          "add DEVICE.json · lose-events NUMBER", TAKES_COMMAND | TAKES_DAEMON, 1, WORDS_ANY, verb_sim },
+          "advance TIME · inject STEP DEVICE [kind=KIND] [error=ERRNO] [delay=TIME] [times=N] · clear ·\n"
+          "hold DEVICE [PID [COMMAND]] · unhold DEVICE · rebind DEVICE [DRIVER] · remove DEVICE ·\n"
+          "surprise-remove DEVICE · add DEVICE.json · lose-events NUMBER",
+          TAKES_COMMAND | TAKES_DAEMON, 1, WORDS_ANY, verb_sim },
 };
 /* clang-format on */
 const size_t n_verbs = ELEMENTSOF(verbs);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Waits for a child by its pidfd. What the terminal sends reaches the whole foreground, the child too, so it is not passed on;
- * what somebody sent to us alone is.
+ * Waits for a child by its pidfd. What the terminal sends reaches the whole foreground, the child
+ * too, so it is not passed on; what somebody sent to us alone is.
  */
 
 #include "process.h"
@@ -45,7 +45,8 @@ static void forward(int signal_fd, int pidfd) {
 
         while (read(signal_fd, &info, sizeof(info)) == (ssize_t) sizeof(info))
                 if (info.ssi_code != SI_KERNEL)
-                        (void) syscall(SYS_pidfd_send_signal, pidfd, (int) info.ssi_signo, NULL, 0); /* may have ended */
+                        (void) syscall(SYS_pidfd_send_signal, pidfd, (int) info.ssi_signo, NULL,
+                                       0); /* may have ended */
 }
 
 int process_wait(pid_t child, int pidfd, int signal_fd) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * sim run: a directory of its own, in it a private dbus-daemon and a pciassignd over a simulated machine, and a command whose
- * DBUS_SYSTEM_BUS_ADDRESS leads there. All of it ends with the command; if we are killed, the kernel ends the other two. Nothing
- * of the host's own bus or state is touched.
+ * sim run: a directory of its own, in it a private dbus-daemon and a pciassignd over a simulated
+ * machine, and a command whose DBUS_SYSTEM_BUS_ADDRESS leads there. All of it ends with the command;
+ * if we are killed, the kernel ends the other two. Nothing of the host's own bus or state is
+ * touched.
  */
 
 #include "sim.h"
@@ -97,7 +98,7 @@ static int spawn(const Sim *s, char *const *argv, const char *log_name, Child *r
         }
         ret->pid = pid;
         ret->pidfd = process_pidfd(pid);
-        return ret->pidfd < 0 ? complain(EXIT_FAILED, "pidfd_open: %s", strerror(-ret->pidfd)) : 0;
+        return ret->pidfd < 0 ? complain_errno(EXIT_FAILED, -ret->pidfd, "pidfd_open: %m") : 0;
 }
 
 static void end_child(Child *c) {
@@ -131,7 +132,8 @@ static int wait_readable(const Sim *s, int fd, const Child *c, const char *progr
         if (r > 0 && (fds[0].revents & POLLIN))
                 return 0;
         print_log(s, log);
-        return complain(EXIT_UNREACHABLE, "%s %s", program, r > 0 ? "did not start" : "did not become ready in a minute");
+        return complain(EXIT_UNREACHABLE, "%s %s", program,
+                        r > 0 ? "did not start" : "did not become ready in a minute");
 }
 
 /* ---- bus and service ---- */
@@ -144,7 +146,7 @@ static int write_bus_config(const Sim *s, char **ret_path) {
                 output_out_of_memory();
         r = write_file_atomic_at(AT_FDCWD, path, text, strlen(text), 0600, false);
         if (r < 0)
-                return complain(EXIT_FAILED, "%s: %s", path, strerror(-r));
+                return complain_errno(EXIT_FAILED, -r, "%s: %m", path);
         *ret_path = TAKE_PTR(path);
         return 0;
 }
@@ -167,8 +169,10 @@ static int start_bus(Sim *s) {
         s->address = strjoinf("unix:path=%s/bus", s->dir);
         if (!option || !print || !s->address)
                 output_out_of_memory();
-        r = spawn(s, (char *const []) { (char *) "dbus-daemon", option, print, (char *) "--nofork", (char *) "--nopidfile",
-                                        (char *) "--nosyslog", NULL }, "dbus-daemon.log", &s->bus);
+        r = spawn(s,
+                  (char *const[]){ (char *) "dbus-daemon", option, print, (char *) "--nofork",
+                                   (char *) "--nopidfile", (char *) "--nosyslog", NULL },
+                  "dbus-daemon.log", &s->bus);
         to = safe_close(to);
         return r > 0 ? r : wait_readable(s, from, &s->bus, "dbus-daemon (package dbus-daemon)", "dbus-daemon.log");
 }
@@ -203,9 +207,12 @@ static int wait_ready(const Sim *s) {
 }
 
 static int start_service(Sim *s) {
-        _cleanup_free_ char *simulate = strjoinf("--simulate=%s", s->host), *bus = strjoinf("--bus=%s", s->address),
-                *runtime = strjoinf("--runtime-dir=%s/run", s->dir), *state = strjoinf("--state-dir=%s/state", s->dir),
-                *run_dir = in_dir(s, "run"), *state_dir = in_dir(s, "state");
+        _cleanup_free_
+        char *simulate = strjoinf("--simulate=%s", s->host),
+             *bus = strjoinf("--bus=%s", s->address),
+             *runtime = strjoinf("--runtime-dir=%s/run", s->dir),
+             *state = strjoinf("--state-dir=%s/state", s->dir), *run_dir = in_dir(s, "run"),
+             *state_dir = in_dir(s, "state");
         int r = open_notify(s);
 
         if (r > 0)
@@ -214,7 +221,8 @@ static int start_service(Sim *s) {
                 output_out_of_memory();
         if (mkdir(run_dir, 0700) < 0 || mkdir(state_dir, 0700) < 0)
                 return complain(EXIT_FAILED, "%s: %m", s->dir);
-        r = spawn(s, (char *const []) { s->daemon, simulate, bus, runtime, state, NULL }, "pciassignd.log", &s->service);
+        r = spawn(s, (char *const[]){ s->daemon, simulate, bus, runtime, state, NULL },
+                  "pciassignd.log", &s->service);
         return r > 0 ? r : wait_ready(s);
 }
 
@@ -279,10 +287,11 @@ static int run_command(const Arguments *a, const Sim *s, int signal_fd) {
         }
         pidfd = process_pidfd(pid);
         r = pidfd < 0 ? pidfd : process_wait(pid, pidfd, signal_fd);
-        return r < 0 ? complain(EXIT_FAILED, "waiting for the command: %s", strerror(-r)) : r;
+        return r < 0 ? complain_errno(EXIT_FAILED, -r, "waiting for the command: %m") : r;
 }
 
-static int remove_one(const char *path, const struct stat *st _unused_, int flag _unused_, struct FTW *ftw _unused_) {
+static int remove_one(const char *path, const struct stat *st _unused_, int flag _unused_,
+                      struct FTW *ftw _unused_) {
         return remove(path);
 }
 
@@ -308,7 +317,7 @@ int sim_run(const Arguments *a, const char *host) {
         if (r == 0) {
                 signal_fd = signals_catch();
                 if (signal_fd < 0)
-                        r = complain(EXIT_FAILED, "signals: %s", strerror(-signal_fd));
+                        r = complain_errno(EXIT_FAILED, -signal_fd, "signals: %m");
         }
         if (r == 0)
                 r = start_bus(&s);
@@ -320,7 +329,8 @@ int sim_run(const Arguments *a, const char *host) {
         end_child(&s.bus);
         (void) safe_close(s.notify);
         if (s.dir)
-                (void) nftw(s.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* what stays is in a temporary directory */
+                (void) nftw(s.dir, remove_one, 16,
+                            FTW_DEPTH | FTW_PHYS); /* what stays is in a temporary directory */
         free(s.dir);
         free(s.address);
         free(s.daemon);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One generic conversion from D-Bus to JSON, so that no verb has to know every property. The depth is bounded by the bus
- * library, which refuses messages with more than 64 containers inside each other, and once more here.
+ * One generic conversion from D-Bus to JSON, so that no verb has to know every property. The depth
+ * is bounded by the bus library, which refuses messages with more than 64 containers inside each
+ * other, and once more here.
  */
 
 #include "variant-json.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * assign, release and attach: who has a device changes. On a terminal the call returns with its job, which is followed step by
- * step; otherwise it returns when all is done. A refusal prints the blockers with their remedies.
+ * assign, release and attach: who has a device changes. On a terminal the call returns with its job,
+ * which is followed step by step; otherwise it returns when all is done. A refusal prints the
+ * blockers with their remedies.
  */
 
 #include "verbs.h"
@@ -53,8 +54,10 @@ static int print_assignment(sd_bus *bus, const Arguments *a, const char *path, c
         devices = member_text(j, "devices");
         parked = member_text(j, "parked");
         printf("%s %s%s%s: %s for %s%s%s\n", escaped(member_string(j, "assignment")),
-               output_begin(output_paint_of(member_string(j, "state"))), escaped(member_string(j, "state")), output_end(),
-               escaped(devices), escaped(member_string(j, "owner")), parked[0] ? ", parked with it: " : "", escaped(parked));
+               output_begin(output_paint_of(member_string(j, "state"))),
+               escaped(member_string(j, "state")), output_end(), escaped(devices),
+               escaped(member_string(j, "owner")), parked[0] ? ", parked with it: " : "",
+               escaped(parked));
         return 0;
 }
 
@@ -68,9 +71,11 @@ static int on_anything(sd_bus_message *m _unused_, void *userdata, sd_bus_error 
 /* The assignment lives as long as this connection: stay, until it ends or the user ends us. */
 static int stay(sd_bus *bus, const char *path, const char *what) {
         _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
-        _cleanup_free_ char *match = strjoinf("type='signal',sender='" BUS_NAME "',path='" BUS_PATH "',interface='"
-                                              "org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved',arg0path='%s'",
-                                              path);
+        _cleanup_free_
+        char *match = strjoinf(
+                "type='signal',sender='" BUS_NAME "',path='" BUS_PATH "',interface='"
+                "org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved',arg0path='%s'",
+                path);
         bool removed = false;
         int r;
 
@@ -84,7 +89,7 @@ static int stay(sd_bus *bus, const char *path, const char *what) {
                 if (r == -EINTR)
                         r = 0;
         }
-        return r < 0 ? complain(EXIT_UNREACHABLE, "%s: the connection to the bus was lost: %s", what, strerror(-r)) : 0;
+        return r < 0 ? complain_errno(EXIT_UNREACHABLE, -r, "%s: the connection to the bus was lost: %m", what) : 0;
 }
 
 static int read_paths(sd_bus_message *reply, const char *what, char **ret_assignment, char **ret_job) {
@@ -124,7 +129,8 @@ static int open_pid(pid_t pid, int *ret) {
         int fd = process_pidfd(pid);
 
         if (fd < 0)
-                return complain(fd == -ESRCH ? EXIT_NOT_FOUND : EXIT_FAILED, "process %d: %s", (int) pid, strerror(-fd));
+                return complain_errno(fd == -ESRCH ? EXIT_NOT_FOUND : EXIT_FAILED, -fd,
+                                      "process %d: %m", (int) pid);
         *ret = fd;
         return 0;
 }

@@ -38,7 +38,7 @@ int verb_doctor(const Arguments *a) {
         int r = client_connect(a, &bus), code;
 
         if (r == 0)
-                r = client_call_strings(bus, NULL, BUS_INTERFACE_MANAGER, "Doctor", "doctor", NULL, &reply);
+                r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, "Doctor"), "doctor", NULL, &reply);
         if (r == 0)
                 r = client_read_json_text(reply, "doctor", &j);
         if (r > 0)
@@ -53,8 +53,9 @@ int verb_doctor(const Arguments *a) {
         }
         for (size_t i = 0; i < json_length(checks); i++)
                 print_check(json_at(checks, i));
-        printf("%s\n", code == EXIT_CANNOT_ASSIGN ? "This host cannot assign devices." :
-                       code == 0 ? "This host can assign devices." : "This host can assign devices, with warnings.");
+        printf("%s\n", code == EXIT_CANNOT_ASSIGN ? "This host cannot assign devices."
+                       : code == 0                ? "This host can assign devices."
+                                                  : "This host can assign devices, with warnings.");
         return code;
 }
 
@@ -71,7 +72,7 @@ static int copy_to(int from, off_t size, int to, const char *name) {
                 int r = n > 0 ? loop_write(to, buffer, (size_t) n) : n < 0 ? (int) n : -EIO;
 
                 if (r < 0)
-                        return complain(EXIT_FAILED, "%s: %s", name, strerror(-r));
+                        return complain_errno(EXIT_FAILED, -r, "%s: %m", name);
                 offset += n;
         }
         return 0;

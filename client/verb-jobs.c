@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * jobs, cancel, and an assignment's kept events. Finished jobs stay readable for a while, so a script that gave --no-wait finds
- * its outcome here.
+ * jobs, cancel, and an assignment's kept events. Finished jobs stay readable for a while, so a
+ * script that gave --no-wait finds its outcome here.
  */
 
 #include "verbs.h"
@@ -56,14 +56,15 @@ int verb_cancel(const Arguments *a) {
         int r;
 
         if (parse_u64(a->words[0], 10, UINT64_MAX, &number) < 0)
-                return complain(2, "'%s' is not the number of a job; pciassignctl jobs shows them", escaped(a->words[0]));
+                return complain(2, "'%s' is not the number of a job; pciassignctl jobs shows them",
+                                escaped(a->words[0]));
         r = client_connect(a, &bus);
         if (r > 0)
                 return r;
         path = strjoinf("%s/%" PRIu64, BUS_PATH_JOB, number);
         if (!path)
                 output_out_of_memory();
-        return client_call_strings(bus, path, BUS_INTERFACE_JOB, "Cancel", what, NULL, NULL);
+        return client_call_strings(bus, METHOD(path, BUS_INTERFACE_JOB, "Cancel"), what, NULL, NULL);
 }
 
 /* ---- events ---- */
@@ -71,9 +72,9 @@ int verb_cancel(const Arguments *a) {
 static void print_event(const Json *e) {
         _cleanup_free_ char *number = member_text(e, "number");
 
-        printf("%s%s %s%s%s %s %s\n", escaped(number), member_bool(e, "acknowledged") ? "" : "*", output_begin(PAINT_BOLD),
-               escaped(member_string(e, "kind")), output_end(), escaped(member_string(e, "device")),
-               escaped(member_string(e, "details")));
+        printf("%s%s %s%s%s %s %s\n", escaped(number), member_bool(e, "acknowledged") ? "" : "*",
+               output_begin(PAINT_BOLD), escaped(member_string(e, "kind")), output_end(),
+               escaped(member_string(e, "device")), escaped(member_string(e, "details")));
 }
 
 int verb_events(const Arguments *a) {
@@ -112,7 +113,9 @@ int verb_acknowledge(const Arguments *a) {
         int r;
 
         if (parse_u64(a->words[1], 10, UINT64_MAX, &number) < 0)
-                return complain(2, "'%s' is not the number of an event; pciassignctl events shows them", escaped(a->words[1]));
+                return complain(
+                        2, "'%s' is not the number of an event; pciassignctl events shows them",
+                        escaped(a->words[1]));
         r = client_connect(a, &bus);
         if (r == 0)
                 r = client_find_assignment(bus, a->words[0], &path);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * list, tree and groups: what is there, who has it, what stands in the way. The tables show the same objects that --json
- * prints.
+ * list, tree and groups: what is there, who has it, what stands in the way. The tables show the same
+ * objects that --json prints.
  */
 
 #include "verbs.h"
@@ -37,7 +37,8 @@ static bool word_matches(const Json *d, const char *word) {
                 if (glob_matches(word, strempty(json_string(json_at(children, i)))))
                         return true;
         /* "41:00.0" is in domain 0. */
-        return strncmp(member_string(d, "address"), "0000:", 5) == 0 && glob_matches(word, member_string(d, "address") + 5);
+        return strncmp(member_string(d, "address"), "0000:", 5) == 0 &&
+               glob_matches(word, member_string(d, "address") + 5);
 }
 
 static bool is_wanted(const Json *d, const Arguments *a) {
@@ -171,7 +172,8 @@ static bool is_above(const char *parent, const char *path) {
         return n > 0 && strncmp(parent, path, n) == 0 && path[n] == '/';
 }
 
-/* The nearest function above number i, or SIZE_MAX. A path's parent sorts before it, so only what comes before is looked at. */
+/* The nearest function above number i, or SIZE_MAX. A path's parent sorts before it, so only what
+ * comes before is looked at. */
 static size_t find_parent(const Json *devices, size_t i) {
         const char *path = member_string(json_at(devices, i), "port_path");
         size_t best = SIZE_MAX, length = 0;
@@ -224,7 +226,8 @@ static int print_tree(const Json *devices) {
         if (!lines || !nodes)
                 output_out_of_memory();
         for (size_t i = 0; i < n; i++) {
-                nodes[i] = (Node) { find_parent(devices, i), depth_of(member_string(json_at(devices, i), "port_path")) };
+                nodes[i] = (Node){ find_parent(devices, i),
+                                   depth_of(member_string(json_at(devices, i), "port_path")) };
                 deepest = MAX(deepest, nodes[i].depth);
         }
         for (size_t depth = 0; depth <= deepest; depth++)
@@ -256,7 +259,8 @@ static Json *tree_node(const Json *devices, const size_t *parents, size_t i, uns
         return j;
 }
 
-/* A port path has at most 128 characters a bus and PCI 256 buses deep at most; 24 levels hold any machine there is. */
+/* A port path has at most 128 characters a bus and PCI 256 buses deep at most; 24 levels hold any
+ * machine there is. */
 #define TREE_DEPTH_MAX 24U
 
 static int print_tree_json(const Json *devices) {

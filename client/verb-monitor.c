@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * monitor: what the daemon reports, as it happens, until the user ends it or the bus goes. One signal is one line; with --json
- * one object a line with the keys time, signal, object, interface and arguments. The daemon's own coming and going is told too,
- * since whoever follows the signals must then look at everything anew.
+ * monitor: what the daemon reports, as it happens, until the user ends it or the bus goes. One
+ * signal is one line; with --json one object a line with the keys time, signal, object, interface
+ * and arguments. The daemon's own coming and going is told too, since whoever follows the signals
+ * must then look at everything anew.
  */
 
 #include "verbs.h"
@@ -68,7 +69,9 @@ static void print_argument(const Json *value) {
 }
 
 static void print_event_text(const char *signal, const char *object, const Json *arguments) {
-        const char *shown = strncmp(object, BUS_PATH "/", strlen(BUS_PATH) + 1) == 0 ? object + strlen(BUS_PATH) + 1 : object;
+        const char *shown = strncmp(object, BUS_PATH "/", strlen(BUS_PATH) + 1) == 0
+                                    ? object + strlen(BUS_PATH) + 1
+                                    : object;
         bool changes = streq(signal, "PropertiesChanged");
         time_t now = (time_t) (now_realtime() / USEC_PER_SEC);
         char clock[16] = "";
@@ -118,13 +121,17 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *err
 static int subscribe(sd_bus *bus, Monitor *monitor) {
         int r;
 
-        r = sd_bus_add_match(bus, NULL, "type='signal',sender='" BUS_NAME "',path_namespace='" BUS_PATH "'", on_signal,
-                             monitor);
+        r = sd_bus_add_match(bus, NULL,
+                             "type='signal',sender='" BUS_NAME "',path_namespace='" BUS_PATH "'",
+                             on_signal, monitor);
         if (r >= 0)
-                r = sd_bus_add_match(bus, NULL, "type='signal',sender='org.freedesktop.DBus',"
-                                     "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" BUS_NAME "'",
-                                     on_owner_changed, monitor);
-        return r < 0 ? complain(EXIT_UNREACHABLE, "monitor: cannot listen: %s", strerror(-r)) : 0;
+                r = sd_bus_add_match(
+                        bus, NULL,
+                        "type='signal',sender='org.freedesktop.DBus',"
+                        "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" BUS_NAME
+                        "'",
+                        on_owner_changed, monitor);
+        return r < 0 ? complain_errno(EXIT_UNREACHABLE, -r, "monitor: cannot listen: %m") : 0;
 }
 
 int verb_monitor(const Arguments *a) {
@@ -148,6 +155,7 @@ int verb_monitor(const Arguments *a) {
                 if (r == 0)
                         r = sd_bus_wait(bus, UINT64_MAX);
                 if (r < 0 && r != -EINTR)
-                        return complain(EXIT_UNREACHABLE, "monitor: the connection to the bus was lost: %s", strerror(-r));
+                        return complain_errno(EXIT_UNREACHABLE, -r,
+                                              "monitor: the connection to the bus was lost: %m");
         }
 }

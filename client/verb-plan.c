@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * plan and explain: what would happen, and why or why not, without doing it. Both print what the daemon decided; nothing is
- * decided here. A plan that would be refused ends with the refusal's exit code, so that scripts can ask.
+ * plan and explain: what would happen, and why or why not, without doing it. Both print what the
+ * daemon decided; nothing is decided here. A plan that would be refused ends with the refusal's exit
+ * code, so that scripts can ask.
  */
 
 #include "verbs.h"
@@ -20,7 +21,8 @@ static void print_blockers(const Json *blockers, const char *indent) {
                 bool forced = member_bool(b, "forced");
 
                 printf("%s%s%s%s: %s%s\n", indent, output_begin(forced ? PAINT_WARN : PAINT_BAD),
-                       escaped(member_string(b, "code")), output_end(), escaped(message), forced ? " (forced)" : "");
+                       escaped(member_string(b, "code")), output_end(), escaped(message),
+                       forced ? " (forced)" : "");
                 if (proof[0] && !strstr(message, proof))
                         printf("%s  proof: %s\n", indent, escaped(proof));
                 printf("%s  remedy: %s\n", indent, escaped(member_string(b, "remedy")));
@@ -31,9 +33,11 @@ static void print_member(const Json *m) {
         const char *driver = member_string(m, "driver"), *vfio = member_string(m, "vfio-driver");
         bool assignable = member_bool(m, "assignable");
 
-        printf("  %s%s%s  %s, %s%s%s%s\n", output_begin(PAINT_BOLD), escaped(member_string(m, "device")), output_end(),
-               escaped(member_string(m, "role")), driver[0] ? "driver " : "no driver", escaped(driver),
-               vfio[0] && !streq(vfio, driver) ? ", VFIO driver " : "", vfio[0] && !streq(vfio, driver) ? escaped(vfio) : "");
+        printf("  %s%s%s  %s, %s%s%s%s\n", output_begin(PAINT_BOLD),
+               escaped(member_string(m, "device")), output_end(), escaped(member_string(m, "role")),
+               driver[0] ? "driver " : "no driver", escaped(driver),
+               vfio[0] && !streq(vfio, driver) ? ", VFIO driver " : "",
+               vfio[0] && !streq(vfio, driver) ? escaped(vfio) : "");
         if (json_length(json_get(m, "blockers")) == 0)
                 printf("    %s%s%s\n", output_begin(assignable ? PAINT_GOOD : PAINT_NONE),
                        streq(member_string(m, "role"), "ignored") ? "the kernel ignores it" : "nothing in the way",
@@ -74,7 +78,7 @@ int verb_explain(const Arguments *a) {
         int r = client_connect(a, &bus);
 
         if (r == 0)
-                r = client_call_strings(bus, NULL, BUS_INTERFACE_MANAGER, "Explain", what, strings, &reply);
+                r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, "Explain"), what, strings, &reply);
         if (r == 0)
                 r = client_read_json_text(reply, what, &j);
         if (r > 0)
@@ -85,8 +89,8 @@ int verb_explain(const Arguments *a) {
         }
         assignable = member_bool(j, "assignable");
         printf("%s for %s: %s%s%s\n", escaped(a->words[0]), escaped(owner),
-               output_begin(assignable ? PAINT_GOOD : PAINT_BAD), assignable ? "can be assigned" : "cannot be assigned",
-               output_end());
+               output_begin(assignable ? PAINT_GOOD : PAINT_BAD),
+               assignable ? "can be assigned" : "cannot be assigned", output_end());
         print_groups(json_get(j, "groups"));
         return exit_code_of_blockers(j, json_get(j, "blockers"));
 }
@@ -97,14 +101,17 @@ static void print_plan_device(const Json *d) {
         const char *before = member_string(d, "driver_before"), *used = member_string(d, "used_by");
         _cleanup_free_ char *group = member_text(d, "iommu_group");
 
-        printf("  %s%s%s  group %s, %s, %s%s -> %s%s%s\n", output_begin(PAINT_BOLD), escaped(member_string(d, "address")),
-               output_end(), escaped(group), member_bool(d, "requested") ? "requested" : "parked with its group",
-               before[0] ? "driver " : "no driver", escaped(before), escaped(member_string(d, "driver")),
-               used[0] ? "; used by " : "; not in use", escaped(used));
+        printf("  %s%s%s  group %s, %s, %s%s -> %s%s%s\n", output_begin(PAINT_BOLD),
+               escaped(member_string(d, "address")), output_end(), escaped(group),
+               member_bool(d, "requested") ? "requested" : "parked with its group",
+               before[0] ? "driver " : "no driver", escaped(before),
+               escaped(member_string(d, "driver")), used[0] ? "; used by " : "; not in use",
+               escaped(used));
 }
 
 static void print_plan(const Json *j, const char *token) {
-        const Json *plan = json_get(j, "plan"), *devices = json_get(plan, "devices"), *steps = json_get(plan, "steps");
+        const Json *plan = json_get(j, "plan"), *devices = json_get(plan, "devices"),
+                   *steps = json_get(plan, "steps");
 
         if (json_length(devices) > 0)
                 printf("Devices:\n");

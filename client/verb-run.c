@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * run: a process assignment around a virtual machine monitor. The child is made first and waits on a socket, because the
- * assignment is for its pidfd; when the devices are ready it gets the go with the descriptors, drops its privileges and
- * executes the command. So the assignment ends with the monitor, however that ends and whatever becomes of us. We close
- * every descriptor that we passed on: a copy here would make the device look held.
+ * run: a process assignment around a virtual machine monitor. The child is made first and waits on a
+ * socket, because the assignment is for its pidfd; when the devices are ready it gets the go with
+ * the descriptors, drops its privileges and executes the command. So the assignment ends with the
+ * monitor, however that ends and whatever becomes of us. We close every descriptor that we passed
+ * on: a copy here would make the device look held.
  *
  * open: descriptors of an assignment that is there already, for a command that takes our place.
  */
@@ -68,7 +69,7 @@ static int start_child(Runner *x) {
         if (x->child < 0)
                 return complain(EXIT_FAILED, "%s: %m", x->what);
         x->pidfd = process_pidfd(x->child);
-        return x->pidfd < 0 ? complain(EXIT_FAILED, "%s: pidfd_open: %s", x->what, strerror(-x->pidfd)) : 0;
+        return x->pidfd < 0 ? complain_errno(EXIT_FAILED, -x->pidfd, "%s: pidfd_open: %m", x->what) : 0;
 }
 
 /* The go. What was passed on is closed here. */
@@ -81,12 +82,13 @@ static int release_child(Runner *x) {
         n = message_send(x->socket, &x->launch, sizeof(x->launch), fds, x->launch.n_fds);
         launch_close(&x->launch);
         if (n < 0)
-                return complain(EXIT_FAILED, "%s: the child is gone: %s", x->what, strerror((int) -n));
+                return complain_errno(EXIT_FAILED, (int) -n, "%s: the child is gone: %m", x->what);
         /* The socket closes when the command is executed; before that comes why it could not be. */
         n = message_receive(x->socket, &error, sizeof(error), NULL, &(size_t) { 0 }, NULL);
         if (n == sizeof(error))
-                return complain(error == -ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXECUTE, "cannot execute %s: %s",
-                                escaped(x->arguments->command[0]), strerror(-error));
+                return complain_errno(error == -ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXECUTE,
+                                      -error, "cannot execute %s: %m",
+                                      escaped(x->arguments->command[0]));
         return 0;
 }
 
@@ -153,7 +155,7 @@ static int wait_for_child(Runner *x, int signal_fd) {
         int r = process_wait(x->child, x->pidfd, signal_fd);
 
         x->child = 0;
-        return r < 0 ? complain(EXIT_FAILED, "%s: waiting for the command: %s", x->what, strerror(-r)) : r;
+        return r < 0 ? complain_errno(EXIT_FAILED, -r, "%s: waiting for the command: %m", x->what) : r;
 }
 
 /* The child's end has made the daemon release already; this waits until the host has its devices back. */
@@ -177,7 +179,7 @@ static int run(Runner *x) {
         if (r == 0) {
                 signal_fd = signals_catch();
                 if (signal_fd < 0)
-                        r = complain(EXIT_FAILED, "%s: %s", x->what, strerror(-signal_fd));
+                        r = complain_errno(EXIT_FAILED, -signal_fd, "%s: %m", x->what);
         }
         failed = r == 0 ? release_child(x) : r;
         x->socket = safe_close(x->socket); /* a child that waits for the go sees the end and goes */
@@ -227,7 +229,8 @@ static int list_assignment_devices(Runner *x) {
                 return r;
         devices = json_get(properties, "Devices");
         for (size_t i = 0; i < json_length(devices) && i < LAUNCH_DEVICES_MAX; i++, x->launch.n_addresses++)
-                if (!string_copy(x->launch.addresses[i], PCI_ADDRESS_MAX, strempty(json_string(json_at(devices, i)))))
+                if (!string_copy(x->launch.addresses[i], PCI_ADDRESS_MAX,
+                                 strempty(json_string(json_at(devices, i)))))
                         return client_broken(-EBADMSG, x->what);
         return 0;
 }
@@ -248,8 +251,8 @@ static int open_and_execute(Runner *x) {
                 return r;
         (void) fflush(stdout); /* nothing was printed */
         r = launch_exec(&x->launch, &x->identity, a->command);
-        return complain(r == -ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXECUTE, "cannot execute %s: %s",
-                        escaped(a->command[0]), strerror(-r));
+        return complain_errno(r == -ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXECUTE, -r, "cannot execute %s: %m",
+                        escaped(a->command[0]));
 }
 
 int verb_open(const Arguments *a) {

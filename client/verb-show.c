@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * show: one device with all facts by topic, or one assignment. A value is itself, "n/a", "not read yet" or "unreadable", as the
- * daemon says it.
+ * show: one device with all facts by topic, or one assignment. A value is itself, "n/a", "not read
+ * yet" or "unreadable", as the daemon says it.
  */
 
 #include "verbs.h"
@@ -19,7 +19,8 @@ static void print_scalar(const char *key, const char *text, unsigned depth) {
         bool known = !streq(text, "not read yet") && !streq(text, "n/a") && !streq(text, "unreadable");
         const char *paint = output_begin(known ? PAINT_NONE : PAINT_DIM);
 
-        printf("%*s%s: %s%s%s\n", (int) (2 * depth), "", escaped(key), paint, escaped(text), paint[0] ? output_end() : "");
+        printf("%*s%s: %s%s%s\n", (int) (2 * depth), "", escaped(key), paint, escaped(text),
+               paint[0] ? output_end() : "");
 }
 
 static bool is_flat(const Json *array) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * sim: drives the simulated host of a daemon that runs with --simulate: its clock, its faults, what foreign tools and hands do.
- * `sim run` is in sim-run.c.
+ * sim: drives the simulated host of a daemon that runs with --simulate: its clock, its faults, what
+ * foreign tools and hands do. `sim run` is in sim-run.c.
  */
 
 #include "sim.h"
@@ -87,7 +87,9 @@ static int append_fault(sd_bus_message *m, const char *word) {
                 return parse_errno(value, &number) < 0 ? -EINVAL :
                        sd_bus_message_append(m, "{sv}", "error", "u", number);
         if (strncmp(word, "delay=", 6) == 0)
-                return parse_timespan(value, &usec) < 0 ? -EINVAL : sd_bus_message_append(m, "{sv}", "delay", "t", usec);
+                return parse_timespan(value, &usec) < 0
+                               ? -EINVAL
+                               : sd_bus_message_append(m, "{sv}", "delay", "t", usec);
         if (strncmp(word, "times=", 6) == 0)
                 return parse_u32(value, 10, UINT32_MAX, &number) < 0 ? -EINVAL :
                        sd_bus_message_append(m, "{sv}", "times", "u", number);
@@ -106,7 +108,9 @@ static int sim_inject(sd_bus *bus, const Arguments *a, char *const *words, size_
         for (size_t i = 2; r >= 0 && i < n; i++) {
                 r = append_fault(call, words[i]);
                 if (r == -EINVAL)
-                        return complain(2, "'%s' is none of kind=KIND, error=ERRNO, delay=TIME, times=N", escaped(words[i]));
+                        return complain(
+                                2, "'%s' is none of kind=KIND, error=ERRNO, delay=TIME, times=N",
+                                escaped(words[i]));
         }
         if (r >= 0)
                 r = sd_bus_message_close_container(call);
@@ -114,7 +118,8 @@ static int sim_inject(sd_bus *bus, const Arguments *a, char *const *words, size_
 }
 
 static int sim_clear(sd_bus *bus, const Arguments *a, char *const *words, size_t n) {
-        return client_call_strings(bus, NULL, BUS_INTERFACE_SIMULATOR, "ClearFaults", "sim clear", NULL, NULL);
+        return client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_SIMULATOR, "ClearFaults"),
+                                   "sim clear", NULL, NULL);
 }
 
 /* ---- holders ---- */
@@ -134,9 +139,11 @@ static int sim_hold(sd_bus *bus, const Arguments *a, char *const *words, size_t 
 }
 
 /* Methods whose arguments are the words. */
-#define DEFINE_WORDS(function, method, name)                                                                  \
-        static int function(sd_bus *bus, const Arguments *a _unused_, char *const *words, size_t n _unused_) { \
-                return client_call_strings(bus, NULL, BUS_INTERFACE_SIMULATOR, method, name, words, NULL);    \
+#define DEFINE_WORDS(function, method, name)                                                   \
+        static int function(sd_bus *bus, const Arguments *a _unused_, char *const *words,      \
+                            size_t n _unused_) {                                               \
+                return client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_SIMULATOR, method), \
+                                           name, words, NULL);                                 \
         }
 DEFINE_WORDS(sim_unhold, "Unhold", "sim unhold")
 DEFINE_WORDS(sim_remove, "Remove", "sim remove")
@@ -145,7 +152,8 @@ DEFINE_WORDS(sim_surprise_remove, "SurpriseRemove", "sim surprise-remove")
 static int sim_rebind(sd_bus *bus, const Arguments *a, char *const *words, size_t n) {
         char *const strings[] = { words[0], n > 1 ? words[1] : (char *) "", NULL };
 
-        return client_call_strings(bus, NULL, BUS_INTERFACE_SIMULATOR, "Rebind", "sim rebind", strings, NULL);
+        return client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_SIMULATOR, "Rebind"),
+                                   "sim rebind", strings, NULL);
 }
 
 static int sim_add(sd_bus *bus, const Arguments *a, char *const *words, size_t n) {
@@ -154,11 +162,11 @@ static int sim_add(sd_bus *bus, const Arguments *a, char *const *words, size_t n
         int r = read_file_at(AT_FDCWD, words[0], DEVICE_JSON_MAX, &text, &size);
 
         if (r < 0)
-                return complain(EXIT_FAILED, "%s: %s", escaped(words[0]), strerror(-r));
+                return complain_errno(EXIT_FAILED, -r, "%s: %m", escaped(words[0]));
         if (!utf8_is_valid(text, size) || strlen(text) != size)
                 return complain(2, "%s is not text", escaped(words[0]));
-        return client_call_strings(bus, NULL, BUS_INTERFACE_SIMULATOR, "Add", "sim add", (char *const []) { text, NULL },
-                                   NULL);
+        return client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_SIMULATOR, "Add"), "sim add",
+                                   (char *const[]){ text, NULL }, NULL);
 }
 
 static int sim_lose_events(sd_bus *bus, const Arguments *a, char *const *words, size_t n) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Folds records into the state that they describe: the last record of an assignment wins, a plan stands until its outcome.
- * Entries are kept as encoded payloads of the current version, so that compaction copies bytes and an older journal comes out
- * new. A record is staged, appended by the caller, then committed or reverted; reverting and committing cannot fail.
+ * Folds records into the state that they describe: the last record of an assignment wins, a plan
+ * stands until its outcome. Entries are kept as encoded payloads of the current version, so that
+ * compaction copies bytes and an older journal comes out new. A record is staged, appended by the
+ * caller, then committed or reverted; reverting and committing cannot fail.
  */
 
 #include "store/fold.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What all records together say: the last word on each assignment, the plans without an outcome, the quarantined. */
+/* What all records together say: the last word on each assignment, the plans without an outcome,
+ * the quarantined. */
 
 #include "base/hashmap.h"
 #include "store/record.h"
@@ -26,12 +27,14 @@ typedef struct FoldChanges {
         FoldChange change[2];
 } FoldChanges;
 
-/* 0; -EBADMSG: the record is none of ours; -ENOMEM. On failure nothing changed. Then exactly one of the other two. */
+/* 0; -EBADMSG: the record is none of ours; -ENOMEM. On failure nothing changed. Then exactly one of
+ * the other two. */
 int fold_stage(Fold *f, const JournalRecord *record, FoldChanges *ret);
 void fold_commit(Fold *f, FoldChanges *changes);
 void fold_revert(Fold *f, FoldChanges *changes);
 
-/* The fewest records that say the same. Payloads are borrowed from the fold but for the first, which is ret_first's. */
+/* The fewest records that say the same. Payloads are borrowed from the fold but for the first,
+ * which is ret_first's. */
 int fold_records(const Fold *f, Encoder *ret_first, JournalRecord **ret, size_t *ret_n);
 /* dropped_bytes and next_job's floor are the caller's. */
 int fold_state(const Fold *f, StoredState *ret);

@@ -3,13 +3,15 @@
 /*
  * Framed, checksummed, appended. What holds here:
  *
- * - A record counts only when its magic, version, length, checksum and a growing sequence number say so; everything else is
- *   damage, counted and skipped, and a damaged record does not hide the ones behind it.
- * - An append that fails is cut off again. When that fails too, or after a failed fdatasync (the kernel may have dropped the
- *   dirty page, and a second fdatasync would "succeed"), the file is poisoned: it is never appended to again, a rewrite makes
- *   a fresh one.
+ * - A record counts only when its magic, version, length, checksum and a growing sequence number say
+ *   so; everything else is damage, counted and skipped, and a damaged record does not hide the ones
+ *   behind it.
+ * - An append that fails is cut off again. When that fails too, or after a failed fdatasync (the
+ *   kernel may have dropped the dirty page, and a second fdatasync would "succeed"), the file is
+ *   poisoned: it is never appended to again, a rewrite makes a fresh one.
  * - A rewrite is a new file, synced, renamed over the old one, and the directory synced.
- * - The file is opened without following links and must be a plain file of our own that nobody else can write.
+ * - The file is opened without following links and must be a plain file of our own that nobody else
+ *   can write.
  *
  * What the records mean is not this file's business.
  */
@@ -42,7 +44,8 @@ static int record_parse(const uint8_t *data, size_t n, uint64_t after, size_t *v
         crc = decode_u32(&d);
         if (decoder_finish(&d) < 0 || magic != JOURNAL_MAGIC)
                 return 0;
-        if (size > JOURNAL_PAYLOAD_MAX || size > n - JOURNAL_HEADER_SIZE || sequence <= after || sequence > INT64_MAX)
+        if (size > JOURNAL_PAYLOAD_MAX || size > n - JOURNAL_HEADER_SIZE || sequence <= after ||
+            sequence > INT64_MAX)
                 return 0;
         if (crc32c(crc32c(0, data, CRC_OFFSET), data + JOURNAL_HEADER_SIZE, size) != crc) {
                 *vain += size;

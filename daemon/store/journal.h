@@ -48,15 +48,16 @@ typedef struct Journal {
 } Journal;
 #define JOURNAL_INIT(dir) ((Journal) { .dir_fd = (dir), .fd = -EBADF })
 
-/* Opens and scans; makes no file if there is none (fd stays -EBADF). -ELOOP, -EPERM, -EISDIR: the file is not ours. */
+/* Opens and scans; makes no file if there is none (fd stays -EBADF). -ELOOP, -EPERM, -EISDIR: the
+ * file is not ours. */
 int journal_open(Journal *j, JournalHandler handler, void *userdata, JournalScan *ret);
 void journal_close(Journal *j);
 /* True when a record of this size fits behind the end. */
 bool journal_has_room(const Journal *j, size_t payload_size);
 /* One pwrite and one fdatasync. On failure the file is as it was, or the journal is poisoned. */
 int journal_append(Journal *j, uint16_t type, const void *payload, size_t n);
-/* A fresh file with these records (versions and sequences are given anew) and room for `room` bytes more, renamed over the
- * old one. On failure the old file stays. */
+/* A fresh file with these records (versions and sequences are given anew) and room for `room` bytes
+ * more, renamed over the old one. On failure the old file stays. */
 int journal_rewrite(Journal *j, const JournalRecord *records, size_t n_records, size_t room);
 /* Cuts what stands behind the end. */
 int journal_cut(Journal *j);

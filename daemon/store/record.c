@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Records to bytes and back. Everything of an assignment that a restarted daemon needs is written; what dies with the
- * daemon (its descriptor of the owner's process, the running job) is not. A decoder believes nothing: enumerations, identifiers,
- * counts and sizes are checked as if a client had sent them, and all bytes must be used. Version 1 had no by-node and no
- * memlock; its assignments read with both unset. What the records mean together is fold.c's business.
+ * Records to bytes and back. Everything of an assignment that a restarted daemon needs is written;
+ * what dies with the daemon (its descriptor of the owner's process, the running job) is not. A
+ * decoder believes nothing: enumerations, identifiers, counts and sizes are checked as if a client
+ * had sent them, and all bytes must be used. Version 1 had no by-node and no memlock; its
+ * assignments read with both unset. What the records mean together is fold.c's business.
  */
 
 #include "store/record.h"

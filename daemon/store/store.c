@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The journal of the runtime directory: locks it against a second daemon, folds what it says, and appends. Each call appends
- * one record and syncs it; a call that fails has recorded nothing, so its caller may do nothing. The file is compacted when
- * it is opened and when it is full, and made anew when it can no longer be trusted (journal.c says when). The engine compares
- * everything that is loaded with the kernel; nothing here does.
+ * The journal of the runtime directory: locks it against a second daemon, folds what it says, and
+ * appends. Each call appends one record and syncs it; a call that fails has recorded nothing, so its
+ * caller may do nothing. The file is compacted when it is opened and when it is full, and made anew
+ * when it can no longer be trusted (journal.c says when). The engine compares everything that is
+ * loaded with the kernel; nothing here does.
  */
 
 #include "store/store.h"
@@ -80,7 +81,8 @@ static int store_rewrite(Store *s, size_t room) {
         return journal_rewrite(&s->journal, records, n, room);
 }
 
-/* A journal that cannot be compacted now (a full disk) still serves, once it ends where its last good record does. */
+/* A journal that cannot be compacted now (a full disk) still serves, once it ends where its last
+ * good record does. */
 static int store_compact_at_open(Store *s) {
         int r = store_rewrite(s, 0);
 
@@ -184,7 +186,8 @@ static int store_append(Store *s, uint16_t type, const Encoder *e) {
         r = journal_append(&s->journal, type, e->data, e->size);
         if (r < 0) {
                 fold_revert(&s->fold, &changes);
-                /* The record may be in the file though nobody was told: a fresh file without it, now rather than later. */
+                /* The record may be in the file though nobody was told: a fresh file without it,
+                 * now rather than later. */
                 if (s->journal.poisoned)
                         (void) store_rewrite(s, 0); /* if this fails too, the next call tries again first */
                 return r;

@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * What survives the daemon: the journal in the runtime directory. An append-only file of checksummed records (one codec,
- * plan/codec.h): a plan before its first write, its outcome, and each change of an assignment. Loading folds it; a torn
- * or garbage tail is cut and reported. Compacted (new file, rename) at start and when it grows. No record is ever
- * trusted against the kernel: the engine reconciles.
+ * What survives the daemon: the journal in the runtime directory. An append-only file of checksummed
+ * records (one codec, plan/codec.h): a plan before its first write, its outcome, and each change of
+ * an assignment. Loading folds it; a torn or garbage tail is cut and reported. Compacted (new file,
+ * rename) at start and when it grows. No record is ever trusted against the kernel: the engine
+ * reconciles.
  */
 
 #include "base/errors.h"
@@ -13,8 +14,9 @@
 
 typedef struct Store Store;
 
-/* Locks runtime_dir/lock-daemon: -EBUSY when another daemon runs. -EPERM, -ELOOP, -EISDIR: directory, lock or journal is
- * not a plain thing of ours that nobody else can write. -EPROTONOSUPPORT: a newer daemon wrote the journal. */
+/* Locks runtime_dir/lock-daemon: -EBUSY when another daemon runs. -EPERM, -ELOOP, -EISDIR:
+ * directory, lock or journal is not a plain thing of ours that nobody else can write.
+ * -EPROTONOSUPPORT: a newer daemon wrote the journal. */
 int store_open(const char *runtime_dir, const char *state_dir, Store **ret);
 Store *store_close(Store *s);
 DEFINE_CLEANUP(Store *, store_close);

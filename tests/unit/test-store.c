@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The journal: what goes in comes out, whatever was cut, flipped or refused in between. Faults of the disk are made with
- * RLIMIT_FSIZE, which needs no privilege: a write beyond it is short, then EFBIG.
+ * The journal: what goes in comes out, whatever was cut, flipped or refused in between. Faults of
+ * the disk are made with RLIMIT_FSIZE, which needs no privilege: a write beyond it is short, then
+ * EFBIG.
  */
 
 #include <fcntl.h>
