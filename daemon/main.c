@@ -451,7 +451,7 @@ static int show_settings(const Arguments *a) {
 
         int r = settings_load(strempty(a->config_root), &s);
         if (r < 0)
-                return r;
+                return log_error_errno(r, "Failed to load settings: %m");
         j = settings_to_json(&s);
         text = json_to_text(j, true);
         if (!text)
@@ -475,8 +475,11 @@ int main(int argc, char **argv) {
                 return show_settings(&d.arguments) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         if (check_separation(&d.arguments) < 0)
                 return 2;
-        if (settings_load(strempty(d.arguments.config_root), &d.settings) < 0)
+        r = settings_load(strempty(d.arguments.config_root), &d.settings);
+        if (r < 0) {
+                (void) log_error_errno(r, "Failed to load settings: %m");
                 return EXIT_FAILURE;
+        }
         apply_log_level(&d);
         report_settings(&d.settings);
         r = run(&d);

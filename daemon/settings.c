@@ -185,15 +185,13 @@ int settings_parse(Settings *c, const char *name, const char *text, size_t n) {
 
 static const char *const directories[] = { "/etc/pciassignd", "/run/pciassignd", "/usr/lib/pciassignd" };
 
-/* 1 if the file was there. */
-static int load_file(Settings *c, const char *root, const char *path) {
-        _cleanup_free_ char *text = NULL, *full = strjoinf("%s%s", root, path);
+/* path is absolute, below root_fd. 1 if the file was there. */
+static int load_file(Settings *c, int root_fd, const char *path) {
+        _cleanup_free_ char *text = NULL;
         Parser p = { .settings = c, .name = path };
         size_t n;
 
-        if (!full)
-                return -ENOMEM;
-        int r = read_file_at(AT_FDCWD, full, SETTINGS_FILE_MAX, &text, &n);
+        int r = read_file_at(root_fd, path + 1, SETTINGS_FILE_MAX, &text, &n);
         if (r == -ENOENT || r == -ENOTDIR)
                 return 0;
         if (r < 0) {
@@ -205,15 +203,15 @@ static int load_file(Settings *c, const char *root, const char *path) {
         return r < 0 ? r : 1;
 }
 
-static int collect_dropins(const char *root, char ***ret) {
+static int collect_dropins(int root_fd, char ***ret) {
         _cleanup_strv_ char **names = NULL;
 
         for (size_t k = 0; k < ELEMENTSOF(directories); k++) {
-                _cleanup_free_ char *path = strjoinf("%s%s/pciassignd.conf.d", root, directories[k]);
+                _cleanup_free_ char *path = strjoinf("%s/pciassignd.conf.d", directories[k] + 1);
                 _cleanup_strv_ char **found = NULL;
                 if (!path)
                         return -ENOMEM;
-                if (read_dir_names_at(AT_FDCWD, path, 1024, true, &found) < 0)
+                if (read_dir_names_at(root_fd, path, 1024, true, &found) < 0)
                         continue; /* not there */
                 for (char **f = found; *f; f++) {
                         size_t n = strlen(*f);
@@ -229,10 +227,10 @@ static int collect_dropins(const char *root, char ***ret) {
         return 0;
 }
 
-static int load_first(Settings *c, const char *root, const char *name) {
+static int load_first(Settings *c, int root_fd, const char *name) {
         for (size_t k = 0; k < ELEMENTSOF(directories); k++) {
                 _cleanup_free_ char *path = strjoinf("%s/%s", directories[k], name);
-                int r = path ? load_file(c, root, path) : -ENOMEM;
+                int r = path ? load_file(c, root_fd, path) : -ENOMEM;
                 if (r != 0)
                         return r < 0 ? r : 0;
         }
@@ -245,19 +243,22 @@ int settings_load(const char *root, Settings *ret) {
 
         _cleanup_settings_ Settings c = {};
         _cleanup_strv_ char **dropins = NULL;
+        _cleanup_close_ int root_fd = open(isempty(root) ? "/" : root, O_DIRECTORY | O_CLOEXEC | O_RDONLY);
 
+        if (root_fd < 0)
+                return -errno;
         int r = settings_defaults(&c);
         if (r < 0)
                 return r;
-        r = load_first(&c, root, "pciassignd.conf");
+        r = load_first(&c, root_fd, "pciassignd.conf");
         if (r < 0)
                 return r;
-        r = collect_dropins(root, &dropins);
+        r = collect_dropins(root_fd, &dropins);
         if (r < 0)
                 return r;
         for (char **d = dropins; d && *d; d++) {
                 _cleanup_free_ char *name = strjoinf("pciassignd.conf.d/%s", *d);
-                r = name ? load_first(&c, root, name) : -ENOMEM;
+                r = name ? load_first(&c, root_fd, name) : -ENOMEM;
                 if (r < 0)
                         return r;
         }

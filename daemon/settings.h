@@ -25,7 +25,8 @@ typedef struct Settings {
         char **errors;            /* "FILE:LINE: what is wrong" */
 } Settings;
 
-/* root: "" or a prefix for tests. 0, or -ENOMEM; what is wrong with the files is in errors. */
+/* root: "" or a directory in place of /. 0, -ENOMEM, or why the directory cannot be opened; what is wrong with the
+ * files is in errors. */
 int settings_load(const char *root, Settings *ret);
 void settings_done(Settings *c);
 #define _cleanup_settings_ _cleanup_(settings_done)

@@ -16,6 +16,8 @@
 
 /* Of all users that are not privileged. Each holds a message of the caller's. */
 #define REQUESTS_MAX 4096U
+/* A bus refuses more than 128 calls of one connection that have not been answered. */
+#define POLKIT_QUESTIONS_MAX 100U
 
 int call_new(Bus *b, sd_bus_message *m, const GateRow *row, Call **ret) {
         assert(b);
@@ -56,6 +58,7 @@ Call *call_free(Call *q) {
                 q->bus->n_counted--;
         sd_bus_message_unref(q->message);
         sd_bus_message_unref(q->reply);
+        free(q->identity);
         free(q->data);
         free(q);
         return NULL;
@@ -223,7 +226,7 @@ int call_find(Call *q, ObjectKind kind, Error *err, void **ret) {
 void call_caller(const Call *q, Caller *ret) {
         *ret = (Caller) {
                 .uid = q->uid,
-                .bus_name = sd_bus_message_get_sender(q->message),
+                .bus_name = q->identity,
                 .pid = q->pid,
                 .may_manage_others = call_is_granted(q, ACTION_MANAGE_OTHERS),
                 .may_force = call_is_granted(q, ACTION_FORCE),
@@ -239,6 +242,9 @@ int call_require(Call *q, GateAction action, Error *err) {
 
         if (action == ACTION_NONE || call_is_granted(q, action))
                 return 1;
+        if (q->bus->n_asking >= POLKIT_QUESTIONS_MAX)
+                return error_set(err, ERROR_BUSY, "%u questions to polkit are pending, which is the limit; try again",
+                                 POLKIT_QUESTIONS_MAX);
         int r = polkit_ask(q, action);
         if (r < 0)
                 return error_set(err, ERROR_NOT_AUTHORIZED, "polkit cannot be asked for %s%s: error %d",

@@ -21,6 +21,7 @@ static Client *client_free(Client *c) {
         if (!c)
                 return NULL;
         free(c->name);
+        free(c->identity);
         free(c);
         return NULL;
 }
@@ -49,7 +50,8 @@ void clients_free(Bus *b) {
 
 static int client_keep(Bus *b, const char *name, Client *c) {
         c->name = strdup(name);
-        if (!c->name)
+        c->identity = strjoinf("%s@%s", name, b->id);
+        if (!c->name || !c->identity)
                 return -ENOMEM;
         client_forget(b, name);
         if (hashmap_size(b->clients) >= CLIENTS_KEPT_MAX)
@@ -116,35 +118,51 @@ static int read_credentials(sd_bus_message *m, gid_t admin, Client *c) {
         return 0;
 }
 
-static void call_take_client(Call *q, const Client *c) {
+static int call_take_client(Call *q, const Client *c) {
+        int r = free_and_strdup(&q->identity, c->identity);
+        if (r < 0)
+                return r;
         q->have_credentials = true;
         q->uid = c->uid;
         q->pid = c->pid;
         q->privileged = c->privileged;
+        return 0;
+}
+
+/* Kept for the next call of the same client. */
+static int client_learn(Bus *b, sd_bus_message *m, const char *name, const Client **ret) {
+        _cleanup_(client_freep) Client *c = calloc(1, sizeof(Client));
+
+        if (!c)
+                return -ENOMEM;
+        int r = read_credentials(m, b->options.admin_gid, c);
+        if (r < 0)
+                return r;
+        r = client_keep(b, name, c);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(c);
+        return 0;
 }
 
 static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
         Call *q = userdata;
-        Bus *b = q->bus;
-        const char *name = sd_bus_message_get_sender(q->message);
-        _cleanup_(client_freep) Client *c = NULL;
+        const Client *c;
 
         q->slot = sd_bus_slot_unref(q->slot);
         if (sd_bus_message_is_method_error(m, NULL) > 0) { /* it has left already */
                 call_free(q);
                 return 0;
         }
-        c = calloc(1, sizeof(Client));
-        int r = c ? read_credentials(m, b->options.admin_gid, c) : -ENOMEM;
+        int r = client_learn(q->bus, m, sd_bus_message_get_sender(q->message), &c);
+        if (r >= 0)
+                r = call_take_client(q, c);
         if (r < 0) {
                 _cleanup_error_ Error err = ERROR_INIT;
                 (void) error_set(&err, ERROR_NOT_AUTHORIZED, "The bus does not say which user calls");
                 call_fail(q, &err);
                 return 0;
         }
-        call_take_client(q, c);
-        if (client_keep(b, name, c) >= 0)
-                c = NULL; /* kept */
         call_advance(q);
         return 0;
 }
@@ -158,16 +176,29 @@ int client_ask(Call *q) {
                 return -ENODATA;
         const Client *c = bus_client(q->bus, name);
         if (c) {
-                call_take_client(q, c);
-                call_advance(q);
-                return 0;
+                int r = call_take_client(q, c);
+                if (r >= 0)
+                        call_advance(q);
+                return r;
         }
+        bus_learn_id(q->bus);
         q->stage = CALL_CREDENTIALS;
         return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER,
                                         "GetConnectionCredentials", on_credentials, q, "s", name);
 }
 
 /* ---- presence ---- */
+
+void client_gone(Bus *b, const char *name) {
+        _cleanup_free_ char *identity = strjoinf("%s@%s", name, b->id);
+
+        bus_drop_calls(b, name);
+        client_forget(b, name);
+        if (identity)
+                engine_client_gone(b->engine, identity);
+        else
+                log_error("Failed to give back what %s had: out of memory", name);
+}
 
 static int on_presence(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
         Call *q = userdata;
@@ -185,9 +216,7 @@ static int on_presence(sd_bus_message *m, void *userdata, sd_bus_error *error _u
         call_free(q);
         if (!name)
                 return -ENOMEM;
-        bus_drop_calls(b, name);
-        client_forget(b, name);
-        engine_client_gone(b->engine, name);
+        client_gone(b, name);
         return 0;
 }
 
@@ -197,6 +226,44 @@ int client_ask_presence(Call *q) {
 
         return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER, "NameHasOwner",
                                         on_presence, q, "s", sd_bus_message_get_sender(q->message));
+}
+
+static bool is_connected(const Bus *b, const char *identity, char *const *names) {
+        const char *at = strchr(identity, '@');
+        if (!at || !streq(at + 1, b->id)) /* of a bus that is no more */
+                return false;
+        for (; *names; names++)
+                if (strlen(*names) == (size_t) (at - identity) && strncmp(*names, identity, strlen(*names)) == 0)
+                        return true;
+        return false;
+}
+
+static int on_names(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
+        _cleanup_strv_ char **names = NULL, **gone = NULL;
+        Bus *b = userdata;
+        const Assignment *a;
+
+        /* Where the bus does not say, nothing is taken from anybody. */
+        if (sd_bus_message_is_method_error(m, NULL) > 0 || sd_bus_message_read_strv(m, &names) < 0 || !names)
+                return 0;
+        HASHMAP_FOREACH(a, engine_inventory(b->engine)->assignments) {
+                if (a->lifetime != LIFETIME_CONNECTION || !a->bus_name || is_connected(b, a->bus_name, names))
+                        continue;
+                if (strv_extend(&gone, a->bus_name) < 0) {
+                        log_error("Failed to look after the client %s: out of memory", a->bus_name);
+                        return 0;
+                }
+        }
+        for (char **g = gone; g && *g; g++)
+                engine_client_gone(b->engine, *g);
+        return 0;
+}
+
+int clients_check(Bus *b) {
+        assert(b);
+
+        return sd_bus_call_method_async(b->bus, NULL, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER, "ListNames", on_names,
+                                        b, NULL);
 }
 
 /* ---- the one match ---- */
@@ -210,9 +277,7 @@ static int on_name_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error
                 return 0;
         if (name[0] != ':' || !isempty(new_owner))
                 return 0;
-        bus_drop_calls(b, name);
-        client_forget(b, name);
-        engine_client_gone(b->engine, name);
+        client_gone(b, name);
         return 0;
 }
 

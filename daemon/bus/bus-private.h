@@ -34,6 +34,7 @@ struct Bus {
         sd_bus_slot *watch;       /* the one NameOwnerChanged match */
         bool watch_active;        /* the bus has confirmed it */
         uint64_t watch_epoch;     /* grows with each confirmation */
+        char id[33];              /* of this bus; "" until it is connected */
 
         Hashmap *shadows;         /* object's address → Shadow: what was last shown of it */
         ListLink dirty;           /* Shadow.link */
@@ -41,6 +42,9 @@ struct Bus {
 
         size_t property_hint;     /* the row after the one that was read last */
 };
+
+/* Once a message has come the bus is connected, so this asks nobody. */
+void bus_learn_id(Bus *b);
 
 /* ---- bus-path.c: object paths ---- */
 
@@ -179,6 +183,7 @@ struct Call {
         bool have_credentials;
         uid_t uid;
         uint32_t pid;
+        char *identity;        /* as the engine knows the client */
         bool privileged;       /* root or the admin group */
         unsigned granted;      /* 1 << GateAction, by polkit */
         GateAction asking;
@@ -224,6 +229,7 @@ int polkit_ask(Call *q, GateAction action);
 
 struct Client {
         char *name;
+        char *identity; /* name@bus: unique names repeat on another bus, and assignments outlive a bus */
         ListLink link;
         uid_t uid;
         uint32_t pid;
@@ -236,6 +242,10 @@ int client_ask(Call *q);
 int client_ask_presence(Call *q);
 void client_forget(Bus *b, const char *name);
 void clients_free(Bus *b);
+/* Whatever depends on this client is given back. */
+void client_gone(Bus *b, const char *name);
+/* After a start: clients of assignments that have left while nobody looked. */
+int clients_check(Bus *b);
 /* Installs or removes the one match, as bus->watch_wanted and the pending questions need it. */
 int client_watch_update(Bus *b);
 

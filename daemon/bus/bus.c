@@ -127,9 +127,18 @@ void bus_set_options(Bus *b, const BusOptions *options) {
         options_fill(&b->options);
 }
 
+void bus_learn_id(Bus *b) {
+        sd_id128_t id;
+
+        if (!b->id[0] && sd_bus_get_bus_id(b->bus, &id) >= 0)
+                (void) sd_id128_to_string(id, b->id);
+}
+
 static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
         Bus *b = userdata;
         uint32_t answer;
+
+        bus_learn_id(b);
 
         if (sd_bus_message_is_method_error(m, NULL) > 0) {
                 log_error("The bus refuses the name %s: %s; is the bus policy installed?", BUS_NAME,
@@ -141,6 +150,9 @@ static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *error _unuse
                 log_error("The name %s is taken: another pciassignd runs on this bus", BUS_NAME);
                 return sd_event_exit(b->event, EXIT_FAILURE);
         }
+        int r = clients_check(b);
+        if (r < 0)
+                (void) log_error_errno(r, "Failed to look after clients of earlier assignments: %m");
         if (b->ready)
                 b->ready(b->ready_userdata);
         return 0;

@@ -153,6 +153,27 @@ slow_refuses.bare = True
 scenario(slow_refuses)
 
 
+def questions_are_limited_in_all(world):
+    """A bus refuses more than 128 unanswered calls of one connection: the daemon stops before."""
+    world.start(settings="[Limits]\nMaxRequestsPerUser=4096\n")
+    polkit, alice, root = world.polkit("slow"), world.client(ALICE), world.client()
+    replies = [alice.send_assign(NVME) for _ in range(130)]
+    polkit.wait_question(100)
+    root.release(root.assign(NVME))
+    polkit.release("no")
+    names = []
+    for reply in replies:
+        try:
+            reply.wait()
+        except BusError as error:
+            names.append(error.name)
+    assert names.count("NotAuthorized") == 100 and names.count("Busy") == 30, names
+
+
+questions_are_limited_in_all.bare = True
+scenario(questions_are_limited_in_all)
+
+
 def pending_requests_are_limited_by_user(world):
     world.start(settings="[Limits]\nMaxRequestsPerUser=3\n")
     polkit, root = world.polkit("slow"), world.client()
