@@ -76,6 +76,8 @@ struct Task {
         HostOpenDevice *open_devices;
         Plan *plan;
         HostJob *host_job;
+        usec_t give_up_at;           /* in the queue; USEC_INFINITY for what has to be done at last */
+        bool patient;                /* never gives up waiting for a worker */
         bool urgent;                 /* before others in the queue */
         bool stuck;                  /* UNKNOWN came, ended did not */
         bool waits;                  /* does nothing but wait for the end of job */

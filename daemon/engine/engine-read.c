@@ -10,7 +10,7 @@
 
 #include "engine/engine-private.h"
 
-#define SETTLE_WHAT (HOST_READ_CONFIG | HOST_READ_USE | HOST_READ_GROUP)
+#define SETTLE_WHAT (HOST_READ_CONFIG | HOST_READ_USE | HOST_READ_GROUP | HOST_READ_SLOT)
 #define READ_GATHER_USEC (50 * USEC_PER_MSEC)
 
 static void next_batches(Engine *e);
@@ -34,6 +34,8 @@ void engine_take_device(Engine *e, HostDeviceFacts *f) {
                 d->config = TAKE_PTR(f->config);
                 d->config_at = now;
         }
+        if (f->error == 0 && !d->config)
+                d->read_error = -ENODATA; /* it was asked for, and there is none */
         if (f->what & (HOST_READ_LIVE | HOST_READ_VPD) && f->live) {
                 if (d->live)
                         pci_live_done(d->live);
@@ -354,7 +356,7 @@ int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const
         if (!refresh && (d->stuck || (d->config && d->live)))
                 r = task_answer_later(t, facts_known);
         else {
-                r = task_read(t, &f->address, 1, SETTLE_WHAT | HOST_READ_LIVE | HOST_READ_SLOT, facts_read);
+                r = task_read(t, &f->address, 1, SETTLE_WHAT | HOST_READ_LIVE, facts_read);
                 if (r < 0)
                         task_free(t);
         }

@@ -271,7 +271,7 @@ static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, c
         }
         (void) string_copy(t->assignment, sizeof(t->assignment), a->id);
         t->job = j->id;
-        t->urgent = true;
+        t->urgent = t->patient = true;
         a->job = j;
         a->release_wanted = false;
         engine_adopt_waiting(e, a, j);

@@ -12,6 +12,7 @@
 #include "engine/engine-private.h"
 
 #define QUEUE_RETRY_USEC (250 * USEC_PER_MSEC)
+#define QUEUE_PATIENCE_USEC (120 * USEC_PER_SEC)
 
 int task_new(Engine *e, const Caller *c, EngineReply reply, void *userdata, Task **ret) {
         Task *t;
@@ -316,6 +317,7 @@ static int task_enqueue(Task *t) {
                                 before = link;
                                 break;
                         }
+        t->give_up_at = t->patient ? USEC_INFINITY : host_now(e->host) + QUEUE_PATIENCE_USEC;
         list_append(before, &t->queued); /* in front of `before`: the list is circular */
         e->n_queued++;
         return queue_arm(e);
@@ -345,25 +347,37 @@ int task_run_now(Task *t, TaskFinished finished) {
         return task_submit(t);
 }
 
+static void submit_failed(Task *t, int error) {
+        int r;
+
+        t->submit_error = error;
+        r = task_fire_at(t, host_now(t->engine->host), deliver_submit_error);
+        if (r < 0)
+                (void) log_error_errno(r, "Failed to arm a timer: %m");
+}
+
 void engine_kick_queue(Engine *e) {
+        bool full = false;
+        usec_t now;
+
         assert(e);
         if (e->n_queued == 0)
                 return;
+        now = host_now(e->host);
         LIST_FOREACH(&e->queue, link) {
                 Task *t = LIST_ENTRY(link, Task, queued);
-                int r = task_submit(t);
+                int r = full ? -EBUSY : task_submit(t);
 
                 if (r == -EBUSY)
-                        break;
-                if (r == -EAGAIN)
-                        continue;
-                task_unqueue(t);
-                if (r < 0) {
-                        t->submit_error = r;
-                        r = task_fire_at(t, host_now(e->host), deliver_submit_error);
-                        if (r < 0)
-                                (void) log_error_errno(r, "Failed to arm a timer: %m");
+                        full = true; /* look on only for those that give up */
+                if (r == -EBUSY || r == -EAGAIN) {
+                        if (now < t->give_up_at)
+                                continue;
+                        r = -ETIMEDOUT;
                 }
+                task_unqueue(t);
+                if (r < 0)
+                        submit_failed(t, r);
         }
         (void) queue_arm(e);
 }

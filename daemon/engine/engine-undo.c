@@ -136,7 +136,7 @@ int engine_undo_plan(Engine *e, Plan *plan, const char *assignment, uint64_t job
         }
         (void) string_copy(t->assignment, sizeof(t->assignment), strempty(assignment));
         t->job = job;
-        t->urgent = true;
+        t->urgent = t->patient = true;
         t->request.plan_recovery = true;
         undo_attempt(t);
         return 0;

@@ -159,6 +159,7 @@ int group_question(Engine *e, const Device *anchor, const AskedFor *asked, Group
                 .iommu = inventory_iommu(e->inventory, anchor->facts.iommu),
                 .take_all = asked->take_all,
                 .force = asked->force,
+                .no_remapping = e->platform_read && e->platform.interrupt_remapping == 0,
                 .unsafe_interrupts = e->platform_read && e->platform.unsafe_interrupts == 1,
         };
         *ret = q;

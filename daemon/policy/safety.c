@@ -105,8 +105,8 @@ static void check_isolation(const VerdictQuestion *q, size_t i, Verdict *v) {
                 verdict_add(v, q, BLOCKER_NOIOMMU, i, NULL);
         if (iommu_group_facts_has_direct(q->group))
                 verdict_add(v, q, BLOCKER_DIRECT_REGION, i, NULL);
-        if (q->iommu && !q->unsafe_interrupts && iommu_facts_interrupt_remapping(q->iommu) == 0)
-                verdict_add(v, q, BLOCKER_NO_IR, i, q->iommu->name);
+        if (!q->unsafe_interrupts && (q->no_remapping || (q->iommu && iommu_facts_interrupt_remapping(q->iommu) == 0)))
+                verdict_add(v, q, BLOCKER_NO_IR, i, q->iommu ? q->iommu->name : NULL);
 }
 
 static void check_binding(const VerdictQuestion *q, size_t i, Verdict *v) {

@@ -47,6 +47,7 @@ typedef struct VerdictQuestion {
         const IommuFacts *iommu;      /* NULL: unknown */
         bool take_all;                /* consent to park members that were not asked for */
         bool force;                   /* forcible blockers are passed over, and marked */
+        bool no_remapping;            /* the platform remaps no interrupts, whatever the IOMMU could */
         bool unsafe_interrupts;       /* the administrator let VFIO do without interrupt remapping */
 } VerdictQuestion;
 

@@ -160,6 +160,10 @@ static void make_no_remapping(Pair *p) {
         p->question.iommu = &p->iommu;
 }
 
+static void make_platform_without_remapping(Pair *p) {
+        p->question.no_remapping = true;
+}
+
 static void make_bridge(Pair *p) {
         p->facts[0].class_code = 0x060400;
 }
@@ -219,6 +223,7 @@ static const struct {
         { make_noiommu, BLOCKER_NOIOMMU, ERROR_NOT_VIABLE, false },
         { make_direct, BLOCKER_DIRECT_REGION, ERROR_NOT_VIABLE, false },
         { make_no_remapping, BLOCKER_NO_IR, ERROR_NOT_VIABLE, false },
+        { make_platform_without_remapping, BLOCKER_NO_IR, ERROR_NOT_VIABLE, false },
         { make_bridge, BLOCKER_NOT_ENDPOINT, ERROR_NOT_VIABLE, false },
         { make_header1, BLOCKER_NOT_ENDPOINT, ERROR_NOT_VIABLE, false },
         { make_no_driver, BLOCKER_NO_DRIVER, ERROR_NOT_SUPPORTED, false },

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Work on devices that nobody owns, and everything that is only asked: resets, virtual functions, facts, explanations,
+ * snapshots, doctor.
+ */
+
+#include "engine-fixture.h"
+
+static void wait_answer(World *w) {
+        for (unsigned i = 0; i < 1000 && w->answer.n == 0; i++)
+                world_run(w, 100 * USEC_PER_MSEC);
+        ck_assert_uint_eq(w->answer.n, 1);
+}
+
+static void set_vfs(World *w, const Caller *c, const char *device, uint32_t n) {
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        answer_reset(&w->answer);
+        if (engine_set_numvfs(w->engine, c, device, n, false, world_reply, w, &err) < 0)
+                world_reply(NULL, &err, w);
+        wait_answer(w);
+}
+
+static void reset_device(World *w, const Caller *c, const char *device) {
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        answer_reset(&w->answer);
+        if (engine_reset_device(w->engine, c, device, world_reply, w, &err) < 0)
+                world_reply(NULL, &err, w);
+        wait_answer(w);
+}
+
+START_TEST(virtual_functions_to_different_owners) {
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+        char first[ASSIGNMENT_ID_MAX];
+        const Inventory *i;
+        Device *vfs[2] = {};
+        size_t n = 0;
+
+        world_init(&w);
+        world_settle(&w);
+        set_vfs(&w, &ROOT, "0000:43:00.0", 4);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        world_run(&w, USEC_PER_SEC);
+        i = engine_inventory(w.engine);
+        for (size_t k = 0; k < i->n_devices; k++)
+                if (i->sorted[k]->facts.is_vf && pci_address_equal(i->sorted[k]->facts.physfn, PF)) {
+                        if (n < 2)
+                                vfs[n] = i->sorted[k];
+                        n++;
+                }
+        ck_assert_uint_eq(n, 4);
+        world_assign(&w, &ALICE, one_device(PCI_ADDRESS_TEXT(vfs[0]->facts.address)), OWNER, &o);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s %s", w.answer.message, strempty(w.answer.details));
+        (void) string_copy(first, sizeof(first), w.answer.assignment);
+        world_assign(&w, &BOB, one_device(PCI_ADDRESS_TEXT(vfs[1]->facts.address)), OTHER, &o);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+
+        /* The PF under them is neither changed nor given away. */
+        set_vfs(&w, &ROOT, "0000:43:00.0", 0);
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        ck_assert_ptr_nonnull(strstr(w.answer.message, OWNER));
+        world_assign(&w, &ROOT, one_device("0000:43:00.0"), "vm-3", &o);
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        world_release(&w, &ROOT, first);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        set_vfs(&w, &ROOT, "0000:43:00.0", 0);
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        ck_assert_ptr_nonnull(strstr(w.answer.message, OTHER));
+}
+END_TEST
+
+START_TEST(virtual_functions_change_through_zero) {
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+
+        world_init(&w);
+        set_vfs(&w, &ROOT, "0000:43:00.0", 4);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        world_run(&w, USEC_PER_SEC);
+        set_vfs(&w, &ROOT, "0000:43:00.0", 2);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        world_run(&w, USEC_PER_SEC);
+        set_vfs(&w, &ROOT, "0000:43:00.0", 2); /* as it is */
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        world_assign(&w, &ROOT, one_device("0000:43:00.0"), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_NOT_VIABLE);
+        ck_assert_ptr_nonnull(strstr(w.answer.details, "vfs-enabled"));
+        set_vfs(&w, &ROOT, "0000:43:00.0", 0);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        world_run(&w, USEC_PER_SEC);
+        world_assign(&w, &ROOT, one_device("0000:43:00.0"), OWNER, &o);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        set_vfs(&w, &ROOT, "0000:43:00.0", 1);
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+}
+END_TEST
+
+START_TEST(virtual_functions_refused) {
+        _cleanup_world_ World w;
+
+        world_init(&w);
+        set_vfs(&w, &ROOT, "0000:43:00.0", 17);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        set_vfs(&w, &ROOT, "0000:41:00.0", 1);
+        ck_assert_int_eq(w.answer.code, ERROR_NOT_SUPPORTED);
+        set_vfs(&w, &ROOT, "0000:ff:00.0", 1);
+        ck_assert_int_eq(w.answer.code, ERROR_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(one_removal_at_a_time) {
+        SimFault hang = { .device = PF, .step = STEP_SET_NUMVFS, .kind = SIM_FAULT_HANG, .times = 1 };
+        _cleanup_world_ World w;
+
+        world_init(&w);
+        ck_assert_int_eq(host_sim_inject(w.host, &hang), 0);
+        set_vfs(&w, &ROOT, "0000:43:00.0", 4);
+        ck_assert_int_eq(w.answer.code, ERROR_STUCK);
+        set_vfs(&w, &ROOT, "0000:63:00.0", 4);
+        ck_assert_int_eq(w.answer.code, ERROR_STUCK);
+        host_sim_clear_faults(w.host);
+        world_run(&w, 300 * USEC_PER_SEC);
+        set_vfs(&w, &ROOT, "0000:63:00.0", 4);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        ck_assert_int_eq(device_get_state(world_device(&w, PF)), DEVICE_HOST);
+}
+END_TEST
+
+START_TEST(reset_only_what_nobody_needs) {
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+
+        world_init(&w);
+        reset_device(&w, &ROOT, "0000:05:00.0");
+        ck_assert_int_eq(w.answer.code, ERROR_HOST_CRITICAL);
+        reset_device(&w, &ROOT, "0000:45:00.0"); /* bound to a host driver */
+        ck_assert_int_eq(w.answer.code, ERROR_BUSY);
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        reset_device(&w, &BOB, "0000:45:00.0");
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        reset_device(&w, &ALICE, "0000:45:00.0");
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        ck_assert_int_eq(host_sim_hold(w.host, NVME, 4242, "qemu"), 0);
+        reset_device(&w, &ALICE, "0000:45:00.0"); /* never under a holder */
+        ck_assert_int_eq(w.answer.code, ERROR_BUSY);
+}
+END_TEST
+
+/* ---- what is only asked ---- */
+
+START_TEST(facts_by_topic) {
+        char *topics[] = { (char *) "identity", (char *) "use", NULL }, *wrong[] = { (char *) "colour", NULL };
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_world_ World w;
+
+        world_init(&w);
+        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "0000:41:00.0", topics, false, world_reply, &w, &err), 0);
+        ck_assert_uint_eq(w.answer.n, 0);
+        wait_answer(&w);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "\"identity\""));
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "read-at"));
+        ck_assert_ptr_null(strstr(w.answer.json, "\"errors\""));
+        answer_reset(&w.answer);
+        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "41:00.0", NULL, false, world_reply, &w, &err), 0);
+        ck_assert_uint_eq(w.answer.n, 0); /* known, and still not from inside the call */
+        wait_answer(&w);
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "\"errors\""));
+        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "41:00.0", wrong, false, world_reply, &w, &err),
+                         -error_code_to_errno(ERROR_INVALID));
+        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "ff:00.0", NULL, false, world_reply, &w, &err),
+                         -error_code_to_errno(ERROR_NOT_FOUND));
+}
+END_TEST
+
+START_TEST(explanation_is_an_answer) {
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_world_ World w;
+
+        world_init(&w);
+        ck_assert_int_eq(engine_explain(w.engine, &ALICE, "0000:05:00.0", OWNER, world_reply, &w, &err), 0);
+        wait_answer(&w);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "host-mount"));
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "proof"));
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "\"assignable\":false"));
+        answer_reset(&w.answer);
+        ck_assert_int_eq(engine_explain(w.engine, &ALICE, "0000:45:00.0", OWNER, world_reply, &w, &err), 0);
+        wait_answer(&w);
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "\"assignable\":true"));
+}
+END_TEST
+
+START_TEST(doctor_and_snapshot) {
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_world_ World w;
+
+        world_init(&w);
+        ck_assert_int_eq(engine_doctor(w.engine, &ALICE, world_reply, &w, &err), 0);
+        wait_answer(&w);
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "\"checks\""));
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "interrupt-remapping"));
+        answer_reset(&w.answer);
+        ck_assert_int_eq(engine_snapshot(w.engine, &ROOT, true, world_reply, &w, &err), 0);
+        wait_answer(&w);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        ck_assert_uint_eq(w.answer.n_fds, 1);
+}
+END_TEST
+
+START_TEST(rescan_answers_at_its_end) {
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_world_ World w;
+
+        world_init(&w);
+        ck_assert_int_eq(engine_rescan(w.engine, &ROOT, world_reply, &w, &err), 0);
+        wait_answer(&w);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        ck_assert_uint_eq(w.n_removed + w.n_added, 0);
+}
+END_TEST
+
+/* ---- quotas, nonsense ---- */
+
+START_TEST(quotas_are_held) {
+        static const char *const free_nvmes[] = { "0000:45:00.0", "0000:65:00.0" };
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+
+        world_init(&w);
+        world_stop(&w);
+        w.options.max_assignments_per_uid = 1;
+        world_start(&w);
+        world_assign(&w, &ALICE, one_device(free_nvmes[0]), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        world_assign(&w, &ALICE, one_device(free_nvmes[1]), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_POLICY_DENIED);
+        world_assign(&w, &BOB, one_device(free_nvmes[1]), OTHER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+}
+END_TEST
+
+START_TEST(nonsense_is_refused) {
+        char *twice[] = { (char *) "0000:45:00.0", (char *) "45:00.0", NULL }, *none[] = { NULL };
+        char *label[] = { (char *) "no-value", NULL };
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+
+        world_init(&w);
+        world_assign(&w, &ALICE, twice, OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        world_assign(&w, &ALICE, none, OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), "", &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), "vm\033[2J", &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        o.driver = "../../evil";
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        o.driver = "nvme"; /* no VFIO driver */
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        o.driver = NULL;
+        o.labels = label;
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        o.labels = NULL;
+        o.token = "not a token";
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        o = (AssignOptions) ASSIGN_OPTIONS_INIT;
+        o.lifetime = LIFETIME_PROCESS;
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+        ck_assert_uint_eq(world_n_assignments(&w), 0);
+}
+END_TEST
+
+START_TEST(no_wait_answers_at_once) {
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+        const Job *j;
+        char id[ASSIGNMENT_ID_MAX];
+
+        world_init(&w);
+        o.no_wait = true;
+        world_assign_begin(&w, &ALICE, gpu_card(), OWNER, &o);
+        (void) host_sim_run(w.host);
+        ck_assert_uint_eq(w.answer.n, 1);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        j = inventory_job(engine_inventory(w.engine), w.answer.job);
+        ck_assert_ptr_nonnull(j);
+        ck_assert(!j->finished);
+        (void) string_copy(id, sizeof(id), w.answer.assignment);
+        world_run(&w, 30 * USEC_PER_SEC);
+        j = inventory_job(engine_inventory(w.engine), w.answer.job);
+        ck_assert(j->finished && j->state == JOB_DONE);
+        ck_assert_int_eq(world_assignment(&w, id)->state, ASSIGNMENT_ACTIVE);
+        ck_assert_uint_eq(w.answer.n, 1);
+        answer_reset(&w.answer);
+        ck_assert_int_eq(engine_release(w.engine, &ALICE, id, true, world_reply, &w, &err), 0);
+        (void) host_sim_run(w.host);
+        ck_assert_uint_eq(w.answer.n, 1);
+        world_run(&w, 30 * USEC_PER_SEC);
+        world_check_restored(&w);
+}
+END_TEST
+
+START_TEST(cancel_undoes) {
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+        const Assignment *a;
+        HashmapIterator i = {};
+
+        world_init(&w);
+        world_assign_begin(&w, &ALICE, gpu_card(), OWNER, &o);
+        world_run(&w, (usec_t) _i * 60 * USEC_PER_MSEC);
+        a = hashmap_next(engine_inventory(w.engine)->assignments, &i);
+        ck_assert_ptr_nonnull(a);
+        if (!a->job) {
+                ck_assert_int_eq(w.answer.code, ERROR_NONE);
+                return; /* it was done by then */
+        }
+        ck_assert_int_eq(engine_cancel_job(w.engine, &BOB, a->job->id, &err),
+                         -error_code_to_errno(ERROR_NOT_AUTHORIZED));
+        ck_assert_int_eq(engine_cancel_job(w.engine, &ALICE, a->job->id, &err), 0);
+        world_run(&w, 30 * USEC_PER_SEC);
+        ck_assert_uint_eq(w.answer.n, 1);
+        if (w.answer.code == ERROR_NONE) /* its last step was running */
+                world_release(&w, &ALICE, w.answer.assignment);
+        world_check_restored(&w);
+}
+END_TEST
+
+static void add_tests(TCase *tcase) {
+        tcase_add_test(tcase, virtual_functions_to_different_owners);
+        tcase_add_test(tcase, virtual_functions_change_through_zero);
+        tcase_add_test(tcase, virtual_functions_refused);
+        tcase_add_test(tcase, one_removal_at_a_time);
+        tcase_add_test(tcase, reset_only_what_nobody_needs);
+        tcase_add_test(tcase, facts_by_topic);
+        tcase_add_test(tcase, explanation_is_an_answer);
+        tcase_add_test(tcase, doctor_and_snapshot);
+        tcase_add_test(tcase, rescan_answers_at_its_end);
+        tcase_add_test(tcase, quotas_are_held);
+        tcase_add_test(tcase, nonsense_is_refused);
+        tcase_add_test(tcase, no_wait_answers_at_once);
+        tcase_add_loop_test(tcase, cancel_undoes, 0, 25);
+}
+
+UNIT_MAIN("engine-device", add_tests);
