@@ -50,11 +50,12 @@ def count_scan(bench, functions):
 def daemon_under_callgrind(bench, output, function, tree):
     build = bench.build
     runtime = bench.directory / f"cg-{output.stem}"
+    for name in ("run", "state"):
+        (runtime / name).mkdir(mode=0o700, parents=True)
     daemon = subprocess.Popen(
         [str(c) for c in [*valgrind(output, function), build / "pciassignd", "--bus", bench.address, "--root", tree,
                           "--runtime-dir", runtime / "run", "--state-dir", runtime / "state", "--worker-path",
-                          build / "pciassign-worker"]], env=bench.environment())
-    runtime.mkdir()
+                          build / "pciassign-worker"]], env=bench.environment(), stderr=bench.log)
     try:
         until = time.monotonic() + 120
         while "org.pciassign1 " not in bench.busctl("list", "--no-legend"):
@@ -80,7 +81,8 @@ def count_event(bench, functions):
     host, tree = bench.host(functions)
     with open(host, encoding="utf-8") as file:
         device = next(d for d in json.load(file)["devices"]
-                      if "driver" in d.get("links", {}) and not d["attributes"]["class"].startswith("0x06"))
+                      if "driver" in d.get("links", {}) and not d["attributes"]["class"].startswith("0x06")
+                      and d["attributes"].get("sriov_numvfs", "0") == "0")
     output = bench.directory / f"event-{functions}.callgrind"
     with daemon_under_callgrind(bench, output, EVENT_FUNCTION, tree):
         bench.must([bench.program("bench-client"), "inject", "20", tree / "run/pciassignd-uevents",
