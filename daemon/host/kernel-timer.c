@@ -10,7 +10,7 @@
 
 #include "host/kernel-private.h"
 
-#define TIMER_ACCURACY_USEC (10 * USEC_PER_MSEC)
+#define TIMER_ACCURACY_USEC 1U /* "at once" is asked for as well: sd-event would wait for company */
 
 struct HostTimer {
         Host *host; /* first */
