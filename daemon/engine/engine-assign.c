@@ -78,7 +78,8 @@ static void assign_done(Task *t) {
                                  strerrordesc_np(-r));
                 engine_job_finish(e, j, JOB_FAILED, &err);
         } else {
-                engine_audit(a, MESSAGE_ASSIGNED, LOG_NOTICE, "Assigned to %s", a->owner);
+                engine_audit(a, MESSAGE_ASSIGNED, LOG_NOTICE, "Assigned to %s%s%s", a->owner,
+                             a->force ? ", by force: " : "", a->force ? a->force_reason : "");
                 engine_job_finish(e, j, JOB_DONE, NULL);
         }
         task_free(t);

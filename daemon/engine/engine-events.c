@@ -228,6 +228,8 @@ static void links_changed(Engine *e, Device *d, const HostEvent *event) {
                 engine_device_changed(e, d);
         if (links)
                 engine_check_drift(e, d);
+        if (links && d->read_error < 0)
+                (void) engine_want_read(e, d->facts.address); /* what blocked the last reading may be over */
 }
 
 static void children_changed(Engine *e, Device *d) {

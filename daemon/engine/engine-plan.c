@@ -148,12 +148,20 @@ static int add_bind(Engine *e, Plan *plan, const PlanDevice *p) {
         return add_step(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, p->driver, p->driver);
 }
 
-static int add_proofs(Plan *plan) {
+/* What an administrator passed over with a reason would only be found again by the proof. */
+static bool is_passed_over(Engine *e, const AskedFor *asked, const PlanDevice *p) {
+        const Device *d = inventory_device(e->inventory, p->address);
+
+        return asked->force && d && d->use.n_criticals > 0 && !pci_driver_is_vfio(d->facts.driver);
+}
+
+static int add_proofs(Engine *e, const AskedFor *asked, Plan *plan) {
         int r = 0;
 
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
-                r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i), UNHELD_TIMEOUT_MSEC,
-                             NULL, NULL, NULL);
+                if (!is_passed_over(e, asked, plan->devices + i))
+                        r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i),
+                                     UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
         return r;
 }
 
@@ -198,8 +206,8 @@ static int choose_drivers(Engine *e, const AskedFor *asked, Plan *plan, Error *e
         return 0;
 }
 
-static int add_assign_steps(Engine *e, const char *node_owner, Plan *plan) {
-        int r = add_proofs(plan);
+static int add_assign_steps(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan) {
+        int r = add_proofs(e, asked, plan);
 
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
                 r = add_bind(e, plan, plan->devices + i);
@@ -225,7 +233,7 @@ int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner,
                 return r;
         r = engine_random_id(plan->id);
         if (r >= 0)
-                r = add_assign_steps(e, node_owner, plan);
+                r = add_assign_steps(e, asked, node_owner, plan);
         if (r < 0)
                 return error_set(err, ERROR_FAILED, "The plan could not be made: %s", strerrordesc_np(-r));
         return 0;

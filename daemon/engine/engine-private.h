@@ -52,6 +52,7 @@ struct Engine {
 
         PciAddress *to_read;     /* waiting to be read by workers: settling, and what events touched */
         size_t to_read_first, n_to_read, to_read_allocated;
+        Hashmap *wanted;         /* keys of those, so that a burst about one device reads it once */
         unsigned n_reading;
         HostTimer *read_timer;   /* gathers what a burst of events touches */
 
@@ -164,9 +165,10 @@ void engine_notice(Engine *e, Assignment *a, const char *kind, PciAddress device
 void engine_take_device(Engine *e, HostDeviceFacts *facts);
 void engine_take_group(Engine *e, IommuGroupFacts *group);
 void engine_take_slot(Engine *e, PciSlotFacts *slot);
+/* Of a READ that ended: verdicts of the groups that it was about, each once, and one report per device. */
+void engine_took_devices(Engine *e, const PciAddress *devices, size_t n);
 /* Read by a worker soon. */
 int engine_want_read(Engine *e, PciAddress a);
-int engine_want_read_at(Engine *e, PciAddress a, usec_t at);
 
 /* ---- verdict (engine-verdict.c) ---- */
 

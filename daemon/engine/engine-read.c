@@ -49,14 +49,39 @@ void engine_take_device(Engine *e, HostDeviceFacts *f) {
                 take_use(d, f->use);
                 d->use_at = now;
         }
-        engine_update_verdicts(e, d, d);
-        engine_device_changed(e, d);
+}
+
+void engine_took_devices(Engine *e, const PciAddress *devices, size_t n) {
+        assert(e);
+        assert(devices || n == 0);
+        for (size_t i = 0; i < n; i++) {
+                Device *d = inventory_device(e->inventory, devices[i]);
+                const Device *next = i + 1 < n ? inventory_device(e->inventory, devices[i + 1]) : NULL;
+
+                if (!d)
+                        continue;
+                /* Sorted, so mates mostly follow each other: the group's verdict once. */
+                if (!d->group || !next || next->group != d->group)
+                        engine_update_verdicts(e, d, d);
+                engine_device_changed(e, d);
+        }
+}
+
+static bool group_is_as(const IommuGroupFacts *a, const IommuGroupFacts *b) {
+        if (a->type_state != b->type_state || a->regions_state != b->regions_state || !streq(a->type, b->type) ||
+            a->noiommu != b->noiommu || a->n_regions != b->n_regions)
+                return false;
+        for (size_t i = 0; i < a->n_regions; i++)
+                if (a->regions[i].start != b->regions[i].start || a->regions[i].end != b->regions[i].end ||
+                    a->regions[i].type != b->regions[i].type)
+                        return false;
+        return true;
 }
 
 void engine_take_group(Engine *e, IommuGroupFacts *group) {
         Group *g = inventory_group(e->inventory, group->id);
 
-        if (!g)
+        if (!g || group_is_as(&g->facts, group))
                 return;
         iommu_group_facts_done(&g->facts);
         g->facts = *group;
@@ -95,8 +120,14 @@ static int read_timer_arm(Engine *e, usec_t at) {
 }
 
 static int to_read_append(Engine *e, PciAddress a) {
-        if (ARRAY_RESERVE_ONE(e->to_read, e->n_to_read, e->to_read_allocated) < 0)
+        int r = hashmap_put_u64(e->wanted, pci_address_key(a), e);
+
+        if (r < 0)
+                return r == -EEXIST ? 0 : r;
+        if (ARRAY_RESERVE_ONE(e->to_read, e->n_to_read, e->to_read_allocated) < 0) {
+                (void) hashmap_remove_u64(e->wanted, pci_address_key(a));
                 return -ENOMEM;
+        }
         e->to_read[e->n_to_read++] = a;
         return 0;
 }
@@ -104,9 +135,6 @@ static int to_read_append(Engine *e, PciAddress a) {
 int engine_want_read(Engine *e, PciAddress a) {
         int r;
 
-        for (size_t i = e->to_read_first; i < e->n_to_read && i < e->to_read_first + READ_BATCH; i++)
-                if (pci_address_equal(e->to_read[i], a))
-                        return 0; /* a burst about one device reads it once */
         r = to_read_append(e, a);
         if (r < 0)
                 return r;
@@ -162,6 +190,7 @@ static int start_batch(Engine *e) {
                 PciAddress a = e->to_read[e->to_read_first++];
                 const Device *d = inventory_device(e->inventory, a);
 
+                (void) hashmap_remove_u64(e->wanted, pci_address_key(a));
                 if (d && !d->stuck)
                         batch[n++] = a;
         }
@@ -294,12 +323,11 @@ static void facts_read(Task *t, const HostResult *result) {
         const Device *d = inventory_device(t->engine->inventory, f->address);
         _cleanup_error_ Error err = ERROR_INIT;
 
-        if (result->outcome != HOST_OUTCOME_DONE || (d && d->read_error < 0 && d->read_error != -ENODATA)) {
-                HostResult copy = *result;
-
-                if (copy.error == 0 && d)
-                        copy.error = d->read_error;
-                (void) error_from_result(&err, &copy, "Reading the facts");
+        if (result->outcome != HOST_OUTCOME_DONE) {
+                (void) error_from_result(&err, result, "Reading the facts");
+                task_refuse(t, &err);
+        } else if (d && d->read_error == -ENODEV) {
+                (void) error_set(&err, ERROR_GONE, "%s is gone", PCI_ADDRESS_TEXT(f->address));
                 task_refuse(t, &err);
         } else
                 facts_answer(t);

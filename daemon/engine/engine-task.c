@@ -233,6 +233,8 @@ static void on_finished(HostJob *job, const HostResult *result, void *userdata) 
                 task_set_stuck(t, true);
         else
                 t->host_job = NULL;
+        if (t->request.type == HOST_REQUEST_READ)
+                engine_took_devices(e, t->devices, t->n_devices);
         t->finished(t, result);
         engine_kick_queue(e);
 }

@@ -32,7 +32,8 @@ int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOpt
         e->options = *options;
         if (e->options.step_timeout_msec == 0)
                 e->options.step_timeout_msec = PLAN_STEP_TIMEOUT_DEFAULT_MSEC;
-        r = inventory_new(&e->inventory);
+        e->wanted = hashmap_new_u64();
+        r = e->wanted ? inventory_new(&e->inventory) : -ENOMEM;
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(e);
@@ -54,6 +55,7 @@ Engine *engine_free(Engine *e) {
         }
         free(e->restored);
         free(e->to_read);
+        hashmap_free(e->wanted);
         host_platform_done(&e->platform);
         inventory_free(e->inventory);
         free(e);

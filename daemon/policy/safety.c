@@ -21,8 +21,8 @@ static void check_presence(const VerdictQuestion *q, size_t i, Verdict *v) {
         if (m->gone || m->read_error == -ENODEV ||
             (m->config && m->config->liveness == PCI_LIVENESS_ABSENT))
                 verdict_add(v, q, BLOCKER_GONE, i, m->gone ? "removed" : "its config space reads all-ones");
-        if (m->stuck)
-                verdict_add(v, q, BLOCKER_STUCK, i, NULL);
+        if (m->stuck || m->read_error == -ETIMEDOUT)
+                verdict_add(v, q, BLOCKER_STUCK, i, m->stuck ? NULL : "reading it blocks");
         if (m->quarantine)
                 verdict_add(v, q, BLOCKER_QUARANTINED, i, m->quarantine);
 }
@@ -30,7 +30,7 @@ static void check_presence(const VerdictQuestion *q, size_t i, Verdict *v) {
 static void check_knowledge(const VerdictQuestion *q, size_t i, Verdict *v) {
         const VerdictMember *m = q->members + i;
 
-        if (m->gone || m->stuck || m->read_error == -ENODEV)
+        if (m->gone || m->stuck || m->read_error == -ENODEV || m->read_error == -ETIMEDOUT)
                 return;
         if (m->read_error < 0)
                 verdict_add(v, q, BLOCKER_UNREADABLE, i, strerrordesc_np(-m->read_error));

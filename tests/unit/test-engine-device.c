@@ -5,6 +5,9 @@
  * snapshots, doctor.
  */
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "engine-fixture.h"
 
 static void wait_answer(World *w) {
@@ -339,6 +342,100 @@ START_TEST(cancel_undoes) {
 }
 END_TEST
 
+/* ---- when it goes wrong below ---- */
+
+START_TEST(full_disk_refuses_and_does_nothing) {
+        struct rlimit limit = { 0, RLIM_INFINITY }, before;
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+
+        world_init(&w);
+        ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+        limit.rlim_max = before.rlim_max;
+        ck_assert(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        world_assign(&w, &ALICE, gpu_card(), OWNER, &o);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+        ck_assert_int_eq(w.answer.code, ERROR_FAILED);
+        ck_assert_ptr_nonnull(strstr(w.answer.message, "nothing was done"));
+        world_check_restored(&w);
+        world_assign(&w, &ALICE, gpu_card(), OWNER, &o);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+}
+END_TEST
+
+START_TEST(release_outlasts_a_full_disk) {
+        struct rlimit limit = { 0, RLIM_INFINITY }, before;
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+        char id[ASSIGNMENT_ID_MAX];
+
+        world_init(&w);
+        world_assign(&w, &ALICE, gpu_card(), OWNER, &o);
+        (void) string_copy(id, sizeof(id), w.answer.assignment);
+        answer_reset(&w.answer);
+        ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+        limit.rlim_max = before.rlim_max;
+        ck_assert(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        ck_assert_int_eq(engine_release(w.engine, &ALICE, id, false, world_reply, &w, &err), 0);
+        world_run(&w, 60 * USEC_PER_SEC);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+        ck_assert_uint_eq(w.answer.n, 0);
+        ck_assert(world_driver_is(&w, GPU, "vfio-pci")); /* nothing without the journal */
+        world_run(&w, 30 * USEC_PER_SEC);
+        ck_assert_uint_eq(w.answer.n, 1);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        world_check_restored(&w);
+}
+END_TEST
+
+/* Somebody unbinds a device that a VMM holds: reading some of its attributes blocks from then on. */
+START_TEST(poisoned_device_costs_itself) {
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+
+        world_init(&w);
+        world_assign(&w, &ALICE, one_device("0000:45:00.0"), OWNER, &o);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        ck_assert_int_eq(host_sim_hold(w.host, NVME, 4242, "qemu"), 0);
+        ck_assert_int_eq(host_sim_rebind(w.host, NVME, ""), 0); /* blocks in the model */
+        world_run(&w, USEC_PER_SEC);
+        ck_assert_uint_eq(w.n_notices, 1);
+        ck_assert_str_eq(w.last_notice, "RemovalRequested");
+
+        answer_reset(&w.answer);
+        ck_assert_int_eq(engine_explain(w.engine, &BOB, "0000:45:00.0", OTHER, world_reply, &w, &err), 0);
+        wait_answer(&w);
+        ck_assert_ptr_nonnull(strstr(w.answer.json, "stuck"));
+        answer_reset(&w.answer);
+        ck_assert_int_eq(engine_get_facts(w.engine, &BOB, "0000:45:00.0", NULL, true, world_reply, &w, &err), 0);
+        wait_answer(&w);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        world_assign(&w, &BOB, one_device("0000:65:00.0"), OTHER, &o);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        ck_assert_int_eq(host_sim_unhold(w.host, NVME), 0);
+        world_run(&w, 10 * USEC_PER_SEC);
+        ck_assert_uint_eq(w.n_drift, 1);
+}
+END_TEST
+
+START_TEST(forced_with_reason) {
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+
+        world_init(&w);
+        o.force = true;
+        o.force_reason = "routes are moved next";
+        world_assign(&w, &ROOT, one_device("0000:04:00.0"), OWNER, &o);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        world_release(&w, &ROOT, w.answer.assignment);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+}
+END_TEST
+
 static void add_tests(TCase *tcase) {
         tcase_add_test(tcase, virtual_functions_to_different_owners);
         tcase_add_test(tcase, virtual_functions_change_through_zero);
@@ -352,6 +449,10 @@ static void add_tests(TCase *tcase) {
         tcase_add_test(tcase, quotas_are_held);
         tcase_add_test(tcase, nonsense_is_refused);
         tcase_add_test(tcase, no_wait_answers_at_once);
+        tcase_add_test(tcase, full_disk_refuses_and_does_nothing);
+        tcase_add_test(tcase, release_outlasts_a_full_disk);
+        tcase_add_test(tcase, poisoned_device_costs_itself);
+        tcase_add_test(tcase, forced_with_reason);
         tcase_add_loop_test(tcase, cancel_undoes, 0, 25);
 }
 

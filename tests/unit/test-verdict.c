@@ -66,6 +66,10 @@ static void make_stuck(Pair *p) {
         p->members[0].stuck = true;
 }
 
+static void make_blocked(Pair *p) {
+        p->members[0].read_error = -ETIMEDOUT;
+}
+
 static void make_quarantined(Pair *p) {
         p->members[0].quarantine = "dirty";
 }
@@ -203,6 +207,7 @@ static const struct {
         { make_all_ones, BLOCKER_GONE, ERROR_GONE, false },
         { make_read_gone, BLOCKER_GONE, ERROR_GONE, false },
         { make_stuck, BLOCKER_STUCK, ERROR_STUCK, false },
+        { make_blocked, BLOCKER_STUCK, ERROR_STUCK, false },
         { make_quarantined, BLOCKER_QUARANTINED, ERROR_QUARANTINED, false },
         { make_owned, BLOCKER_OWNED, ERROR_OWNED, false },
         { make_job, BLOCKER_JOB, ERROR_BUSY, false },
