@@ -72,8 +72,10 @@ static void print_help(void) {
              "  --help, --version");
 }
 
-enum { OPT_SIMULATE = 256, OPT_ROOT, OPT_BUS, OPT_RUNTIME, OPT_STATE, OPT_WORKER, OPT_LOG, OPT_CONFIG, OPT_CONFIG_ROOT, OPT_INTROSPECT,
-       OPT_HELP, OPT_VERSION };
+enum {
+        OPT_SIMULATE = 256, OPT_ROOT, OPT_BUS, OPT_RUNTIME, OPT_STATE, OPT_WORKER, OPT_LOG, OPT_CONFIG, OPT_CONFIG_ROOT,
+        OPT_INTROSPECT, OPT_HELP, OPT_VERSION
+};
 
 static const struct option option_table[] = {
         { "simulate", required_argument, NULL, OPT_SIMULATE },

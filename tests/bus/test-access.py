@@ -197,3 +197,12 @@ def signals_reach_everybody_alike(world):
     stranger.watch()
     matrix.root.assign(FREE)
     stranger.wait_signal("JobNew")
+
+
+@scenario
+def the_manual_has_everything(world):
+    manual = (TOP / "dbus" / f"{NAME}.5.rst").read_text()
+    for path in (TOP / "dbus").glob("*.xml"):
+        for node in ElementTree.parse(path).getroot().find("interface"):
+            word = f"**{node.get('name')}**" + (" (" if node.tag == "property" else "\\(")
+            assert word in manual, f"{path.name}: {word}"

@@ -156,8 +156,9 @@ scenario(slow_refuses)
 def questions_are_limited_in_all(world):
     """A bus refuses more than 128 unanswered calls of one connection: the daemon stops before."""
     world.start(settings="[Limits]\nMaxRequestsPerUser=4096\n")
-    polkit, alice, root = world.polkit("slow"), world.client(ALICE), world.client()
-    replies = [alice.send_assign(NVME) for _ in range(130)]
+    polkit, root = world.polkit("slow"), world.client()
+    clients = [world.client(ALICE), world.client(ALICE)]
+    replies = [clients[n % 2].send_assign(NVME) for n in range(130)]
     polkit.wait_question(100)
     root.release(root.assign(NVME))
     polkit.release("no")
