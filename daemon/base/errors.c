@@ -52,6 +52,12 @@ int error_code_to_errno(ErrorCode code) {
         return error_entry(code)->number;
 }
 
+const char *errno_text(int error) {
+        const char *text = strerrordesc_np(abs(error));
+
+        return text ? text : "an error that has no name";
+}
+
 int error_code_to_exit(ErrorCode code) {
         return error_entry(code)->exit_code;
 }

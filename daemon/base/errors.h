@@ -53,6 +53,8 @@ const char *error_code_to_string(ErrorCode code);
 ErrorCode error_code_from_string(const char *s); /* suffix or full name; ERROR_NONE if unknown */
 int error_code_to_errno(ErrorCode code);         /* positive errno */
 int error_code_to_exit(ErrorCode code);
+/* The C library's words for an errno of either sign; the kernel has some that it does not know (524). Static. */
+const char *errno_text(int error);
 const char *error_code_to_doc(ErrorCode code);
 
 /* Sets code and message (replacing what was there), returns the negative errno of the code, so that

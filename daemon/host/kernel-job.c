@@ -3,8 +3,8 @@
 /*
  * Jobs: what the caller asked for, followed from the request to its end. A job has one worker at a time. A job that
  * reads survives its worker: the device at hand is reported as it is, the rest goes to another worker, so that one
- * device whose attribute blocks costs no other its facts. A plan does not: past the deadline its outcome is unknown, and
- * its groups stay taken until the worker has ended.
+ * device whose attribute blocks costs no other its facts. A plan does not: past the deadline its outcome is unknown,
+ * and its groups stay taken until the worker has ended.
  */
 
 #include <assert.h>
@@ -105,7 +105,7 @@ static void job_failed(HostJob *job, int error, const char *what) {
                 (void) snprintf(result.message, sizeof(result.message),
                                 "%s: it is of another version; restart pciassignd.service after an upgrade", what);
         else
-                (void) snprintf(result.message, sizeof(result.message), "%s: %s", what, strerror(-error));
+                (void) snprintf(result.message, sizeof(result.message), "%s: %s", what, errno_text(-error));
         job_finish(job, &result);
 }
 

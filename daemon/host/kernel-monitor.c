@@ -127,7 +127,8 @@ static int on_udev(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 
 static int start_udev(KernelHost *k) {
         static const char *const subsystems[] = {
-                "pci", "vfio-dev", "iommu", "block", "net", "drm", "accel", "nvme", "cxl", "infiniband", "sound", "misc",
+                "pci", "vfio-dev", "iommu", "block", "net", "drm", "accel", "nvme", "cxl", "infiniband", "sound",
+                "misc",
         };
         struct udev *udev = udev_new();
         int r;

@@ -94,6 +94,14 @@ static int modules_directory(const SysTree *t) {
         return open_dir_at(t->root, path);
 }
 
+static const char *keep_string(char **p, const char *s) {
+        size_t n = strlen(s) + 1;
+        char *copy = memcpy(*p, s, n);
+
+        *p += n;
+        return copy;
+}
+
 /* The strings, not the files that they stand in. */
 static int keep_strings(SysAliases *k) {
         size_t need = 0;
@@ -107,10 +115,8 @@ static int keep_strings(SysAliases *k) {
         for (size_t i = 0; i < k->n; i++) {
                 PciModuleAlias a = k->list[i];
 
-                k->list[i].pattern = strcpy(p, a.pattern);
-                p += strlen(p) + 1;
-                k->list[i].module = strcpy(p, a.module);
-                p += strlen(p) + 1;
+                k->list[i].pattern = keep_string(&p, a.pattern);
+                k->list[i].module = keep_string(&p, a.module);
         }
         return 0;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From a disk upwards: partitions, then what holds each (dm, md, bcache: /sys/class/block/X/holders), until a mount, swap or
- * a file system of several devices is met. Where no table names a use, the kernel is asked: an exclusive open of a block
- * device that a mount in another namespace, an overlay's lower layer, ZFS or a stopped array holds is refused with EBUSY
- * (open(2), O_EXCL). Opening read-only changes nothing on the disk and raises no event.
+ * From a disk upwards: partitions, then what holds each (dm, md, bcache: /sys/class/block/X/holders), until a mount,
+ * swap or a file system of several devices is met. Where no table names a use, the kernel is asked: an exclusive open
+ * of a block device that a mount in another namespace, an overlay's lower layer, ZFS or a stopped array holds is
+ * refused with EBUSY (open(2), O_EXCL). Opening read-only changes nothing on the disk and raises no event.
  */
 
 #include <assert.h>
@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "base/errors.h"
 #include "base/fdio.h"
 #include "worker/critical-private.h"
 
@@ -124,7 +125,8 @@ static int add_partitions(BlockWalk *w, size_t i) {
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
         for (size_t p = 0; names && names[p]; p++) {
-                if ((size_t) snprintf(path, sizeof path, "class/block/%s/%.64s/partition", w->steps[i].name, names[p]) >=
+                if ((size_t) snprintf(path, sizeof path, "class/block/%s/%.64s/partition", w->steps[i].name,
+                                      names[p]) >=
                             sizeof path ||
                     read_attr_at(w->critical->tree->sys, path, text, sizeof text) < 0)
                         continue;
@@ -160,8 +162,17 @@ static int exclusive_open_is_refused(const Critical *c, const char *name) {
         _cleanup_close_ int fd = openat(c->tree->dev, path,
                                         O_RDONLY | O_NONBLOCK | O_CLOEXEC | (c->tree->made ? 0 : O_EXCL));
         if (fd < 0)
-                return errno == EBUSY ? 1 : errno == ENOENT || errno == ENXIO || errno == ENODEV || errno == ENOMEDIUM ? 0 :
-                                                                                                                     -errno;
+                switch (errno) {
+                case EBUSY:
+                        return 1;
+                case ENOENT:
+                case ENXIO:
+                case ENODEV:
+                case ENOMEDIUM:
+                        return 0;
+                default:
+                        return -errno;
+                }
         if (c->tree->made) /* files stand for devices there, and a lock for the claim */
                 return flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
         return 0;
@@ -176,7 +187,7 @@ static int report_unseen_use(BlockWalk *w, size_t i) {
         if (busy == 0)
                 return 0;
         if (busy < 0)
-                (void) snprintf(what, sizeof what, "not known to be free (exclusive open: %s)", strerror(-busy));
+                (void) snprintf(what, sizeof what, "not known to be free (exclusive open: %s)", errno_text(-busy));
         return report(w, i, PCI_CRITICAL_STORAGE, busy > 0 ? "held by the kernel (exclusive open refused)" : what);
 }
 
@@ -207,7 +218,7 @@ int critical_follow_block(Critical *c, const char *proof, const char *name, PciU
         int r = walk_add(&w, proof, name, SIZE_MAX);
         if (r >= 0 && c->storage_error < 0) {
                 char what[128];
-                (void) snprintf(what, sizeof what, "mounts and swap cannot be read: %s", strerror(-c->storage_error));
+                (void) snprintf(what, sizeof what, "mounts and swap cannot be read: %s", errno_text(-c->storage_error));
                 r = report(&w, 0, PCI_CRITICAL_STORAGE, what);
         } else if (r >= 0)
                 r = walk(&w);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What storage the host uses, as its tables say it: mounts of every mount namespace that can be seen (proc(5), mountinfo),
- * swap, and the member devices of btrfs. What no table says, the exclusive open of critical-block.c finds.
+ * What storage the host uses, as its tables say it: mounts of every mount namespace that can be seen (proc(5),
+ * mountinfo), swap, and the member devices of btrfs. What no table says, the exclusive open of critical-block.c
+ * finds.
  */
 
 #include <assert.h>

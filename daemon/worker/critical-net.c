@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From a NIC upwards: bond, bridge, VLAN, team, macvlan (/sys/class/net/X/upper_*), until an interface is met that a route
- * of the host uses, or over which remote storage (iSCSI, NVMe over TCP or RDMA) is reached. Routes that every interface has
- * (link-local, multicast, loopback) say nothing about use and are passed over. Interfaces under an Open vSwitch datapath
- * count: which of its ports the host's own traffic leaves by cannot be seen from here.
+ * From a NIC upwards: bond, bridge, VLAN, team, macvlan (/sys/class/net/X/upper_*), until an interface is met that a
+ * route of the host uses, or over which remote storage (iSCSI, NVMe over TCP or RDMA) is reached. Routes that every
+ * interface has (link-local, multicast, loopback) say nothing about use and are passed over. Interfaces under an Open
+ * vSwitch datapath count: which of its ports the host's own traffic leaves by cannot be seen from here.
  */
 
 #include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
 
+#include "base/errors.h"
 #include "base/fdio.h"
 #include "worker/critical-private.h"
 
@@ -34,7 +35,8 @@ typedef struct RouteTable {
 static int add_use(Critical *c, const char *interface, const char *what, bool remote_storage) {
         CriticalRoute *r;
 
-        for (size_t i = 0; i < c->n_routes; i++) /* one reason of a kind for an interface is enough; default comes first */
+        /* One reason of a kind for an interface is enough; default comes first. */
+        for (size_t i = 0; i < c->n_routes; i++)
                 if (streq(c->routes[i].interface, interface) && c->routes[i].remote_storage == remote_storage &&
                     !streq(what, "default route"))
                         return 0;
@@ -84,7 +86,8 @@ static size_t split_words(char *line, char **words, size_t max) {
         return n;
 }
 
-/* net/ipv4/fib_trie.c fib_route_seq_show(): Iface Destination Gateway Flags … Mask …; addresses as they lie in memory. */
+/* net/ipv4/fib_trie.c fib_route_seq_show(): Iface Destination Gateway Flags … Mask …; addresses as they lie in
+ * memory. */
 static int add_ipv4_line(Critical *c, RouteTable *t, char *line) {
         Route route = { .family = AF_INET };
         char *words[8];
@@ -103,7 +106,8 @@ static int add_ipv4_line(Critical *c, RouteTable *t, char *line) {
         return add_route(c, t, &route);
 }
 
-/* net/ipv6/route.c rt6_info_route(): destination, length, source, length, gateway, metric, reference, use, flags, name. */
+/* net/ipv6/route.c rt6_info_route(): destination, length, source, length, gateway, metric, reference, use, flags,
+ * name. */
 static int add_ipv6_line(Critical *c, RouteTable *t, char *line) {
         Route route = { .family = AF_INET6 };
         char *words[10];
@@ -310,7 +314,7 @@ int critical_follow_net(Critical *c, const char *proof, const char *name, PciUse
         critical_load_network(c);
         if (c->network_error < 0) {
                 (void) snprintf(what, sizeof what, "%.300s → %s → routes cannot be read: %s", proof, name,
-                                strerror(-c->network_error));
+                                errno_text(-c->network_error));
                 return pci_use_add_critical(use, PCI_CRITICAL_ROUTE, what);
         }
         int r = walk_add(&w, proof, name);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Why the host needs a function: asks each of its children, and the consoles and CXL memory that are found from their own
- * side. The storage and network parts stand in files of their own. Only reads; an unknown counts as a yes.
+ * Why the host needs a function: asks each of its children, and the consoles and CXL memory that are found from their
+ * own side. The storage and network parts stand in files of their own. Only reads; an unknown counts as a yes.
  */
 
 #include <assert.h>
@@ -106,7 +106,8 @@ static int add_cxl_memory(const Critical *c, const char *address, const char *me
                 if (read_attr_at(c->tree->sys, path, text, sizeof text) < 0 ||
                     parse_u64(text, 10, UINT32_MAX, &committed) < 0 || committed == 0)
                         continue;
-                (void) snprintf(proof, sizeof proof, "%s → %s → %s: %s committed decoders", address, memory, names[i], text);
+                (void) snprintf(proof, sizeof proof, "%s → %s → %s: %s committed decoders", address, memory,
+                                names[i], text);
                 if (pci_use_add_critical(use, PCI_CRITICAL_MEMORY, proof) < 0)
                         return -ENOMEM;
         }

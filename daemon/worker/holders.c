@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Looks for holders of device nodes in /proc/PID/fd. A link that ends in the node's path is a holder whatever root the
- * process has. VFIO device descriptors are anonymous; since 6.18 their fdinfo names the function ("vfio-device-syspath").
- * What is found is evidence for people, never permission to end a process.
+ * Looks for holders of device nodes in /proc/PID/fd. A link that ends in the node's path is a holder whatever root
+ * the process has. VFIO device descriptors are anonymous; since 6.18 their fdinfo names the function
+ * ("vfio-device-syspath"). What is found is evidence for people, never permission to end a process.
  */
 
 #include <assert.h>

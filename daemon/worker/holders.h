@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Who has device nodes open: there is no kernel interface for it but every process's descriptor table. Slow; on request. */
+/* Who has device nodes open: there is no kernel interface for it but every process's descriptor table. Slow; on
+ * request. */
 
 #include "host/sysfs.h"
 #include "pci/facts.h"

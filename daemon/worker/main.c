@@ -154,7 +154,7 @@ int main(int argc, char **argv) {
                 log_error_errno(r, "Cannot close inherited descriptors: %m");
                 return EXIT_FAILURE;
         }
-        (void) signal(SIGPIPE, SIG_IGN);
+        (void) sigaction(SIGPIPE, &(struct sigaction) { .sa_handler = SIG_IGN }, NULL);
         r = check_peer(&w);
         if (r < 0) {
                 log_error_errno(r, "Descriptor 3 is no connection of the daemon: %m");

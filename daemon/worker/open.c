@@ -69,7 +69,7 @@ void worker_open(Worker *w, const HostRequest *r) {
                 result.error = k;
                 result.code = code_of(k);
                 (void) snprintf(result.message, sizeof(result.message), "open VFIO descriptors: %s",
-                                detail.text[0] ? detail.text : strerror(-k));
+                                detail.text[0] ? detail.text : errno_text(-k));
         }
         worker_finish(w, &result);
 }

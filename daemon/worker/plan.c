@@ -95,7 +95,9 @@ static void explain(PlanRun *p, StepRun *s, size_t step, bool undo, int error) {
 }
 
 static int run_step(PlanRun *p, size_t i, bool redo) {
-        _cleanup_step_run_ StepRun s = { .w = p->w, .plan = p->plan, .step = p->plan->steps + i, .redo = redo, .fd = -EBADF };
+        _cleanup_step_run_ StepRun s = {
+                .w = p->w, .plan = p->plan, .step = p->plan->steps + i, .redo = redo, .fd = -EBADF,
+        };
         int r;
 
         worker_step(p->w, PROTOCOL_STEP_STARTED, i, false, 0);
@@ -199,7 +201,7 @@ static void run_locked(PlanRun *p, bool recovery) {
                                    "another worker still works on the group; wait until it ends");
         else
                 (void) snprintf(p->result.message, sizeof(p->result.message), "cannot lock the group below %s: %s",
-                                p->w->runtime_dir, strerror(-r));
+                                p->w->runtime_dir, errno_text(-r));
 }
 
 void worker_plan(Worker *w, const Plan *plan, bool recovery) {

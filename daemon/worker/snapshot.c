@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * SNAPSHOT: the whole host as the kernel says it, into HOST.json (host/snapshot.h) in a sealed memory file. It holds the
- * texts and registers that the daemon and the worker read, and no others: configuration space as far as it is decoded,
- * since reading the rest of it can upset a device. The daemon is told of each device, so that a large host is not taken
- * for a hanging one.
+ * SNAPSHOT: the whole host as the kernel says it, into HOST.json (host/snapshot.h) in a sealed memory file. It holds
+ * the texts and registers that the daemon and the worker read, and no others: configuration space as far as it is
+ * decoded, since reading the rest of it can upset a device. The daemon is told of each device, so that a large host
+ * is not taken for a hanging one.
  */
 
 #include "host/snapshot.h"

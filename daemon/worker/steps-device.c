@@ -129,8 +129,8 @@ int step_do_verify(StepRun *s) {
         if (r < 0 && r != -ENOENT)
                 return r;
         if (r < 0 || parse_u32(group, 10, UINT32_MAX, &id) < 0 || id != s->step->group) {
-                (void) snprintf(s->detail, sizeof(s->detail), "it is in %s%s", r < 0 ? "no IOMMU group" : "IOMMU group ",
-                                r < 0 ? "" : group);
+                (void) snprintf(s->detail, sizeof(s->detail), "it is in %s%s",
+                                r < 0 ? "no IOMMU group" : "IOMMU group ", r < 0 ? "" : group);
                 return -STEP_ERROR_READ_BACK;
         }
         return 0;

@@ -132,7 +132,7 @@ int step_do_node_owner(StepRun *s, const char *value) {
         runtime = open(s->w->runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (runtime < 0)
                 return -errno;
-        r = vfio_set_node_owner(&s->w->tree, runtime, s->step->group, devices, n, uid, gid);
+        r = vfio_set_node_owner(&s->w->tree, runtime, s->step->group, devices, n, (VfioOwner) { uid, gid });
         /* A node that went with its driver is nobody's any more; the next one is root's. */
         return r == -ENOENT && uid == 0 && gid == 0 ? 0 : r;
 }

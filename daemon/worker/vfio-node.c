@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * VFIO nodes: whether anybody holds a group, and who owns its nodes. A group's node opens only when no descriptor of the
- * group or of a device of it exists anywhere, in a process or queued in a socket, so a trial open is the proof. Closing a
- * device descriptor raises no event that another process could wait for: the wait tries again, slower and slower.
+ * VFIO nodes: whether anybody holds a group, and who owns its nodes. A group's node opens only when no descriptor of
+ * the group or of a device of it exists anywhere, in a process or queued in a socket, so a trial open is the proof.
+ * Closing a device descriptor raises no event that another process could wait for: the wait tries again, slower and
+ * slower.
  */
 
 #include <assert.h>
@@ -101,14 +102,14 @@ static int own_node(const SysTree *tree, int runtime_fd, const char *path, uid_t
         return st.st_uid == uid && st.st_gid == gid ? 0 : -EIO;
 }
 
-int vfio_set_node_owner(const SysTree *tree, int runtime_fd, uint32_t group, const PciAddress *devices, size_t n, uid_t uid,
-                        gid_t gid) {
+int vfio_set_node_owner(const SysTree *tree, int runtime_fd, uint32_t group, const PciAddress *devices, size_t n,
+                        VfioOwner owner) {
         char path[96], name[64];
 
         assert(tree);
         assert(devices || n == 0);
         (void) snprintf(path, sizeof path, "vfio/%u", group);
-        int found = 0, r = own_node(tree, runtime_fd, path, uid, gid);
+        int found = 0, r = own_node(tree, runtime_fd, path, owner.uid, owner.gid);
         if (r < 0 && r != -ENOENT)
                 return r;
         found += r >= 0;
@@ -116,7 +117,7 @@ int vfio_set_node_owner(const SysTree *tree, int runtime_fd, uint32_t group, con
                 if (vfio_cdev_name(tree, devices[i], name, sizeof name) < 0)
                         continue;
                 (void) snprintf(path, sizeof path, "vfio/devices/%s", name);
-                r = own_node(tree, runtime_fd, path, uid, gid);
+                r = own_node(tree, runtime_fd, path, owner.uid, owner.gid);
                 if (r < 0)
                         return r;
                 found++;

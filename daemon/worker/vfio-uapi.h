@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What <linux/vfio.h> and <linux/iommufd.h> of older build hosts lack. Numbers and layouts: include/uapi/linux/iommufd.h. */
+/* What <linux/vfio.h> and <linux/iommufd.h> of older build hosts lack. Numbers and layouts:
+ * include/uapi/linux/iommufd.h. */
 
 #include <linux/vfio.h>
 #include <stdint.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * VFIO descriptors: the group path of stock kernels (group nodes, one type 1 v2 container; include/uapi/linux/vfio.h) and
- * the cdev path (unbound cdevs and an iommufd). A group's node opens once, so its descriptor serves every device of the
- * group. Order matters: SET_IOMMU after all groups joined fails for the whole set, and is where missing interrupt
- * isolation shows.
+ * VFIO descriptors: the group path of stock kernels (group nodes, one type 1 v2 container; include/uapi/linux/vfio.h)
+ * and the cdev path (unbound cdevs and an iommufd). A group's node opens once, so its descriptor serves every device
+ * of the group. Order matters: SET_IOMMU after all groups joined fails for the whole set, and is where missing
+ * interrupt isolation shows.
  */
 
 #include <assert.h>
@@ -64,7 +64,7 @@ static int open_node(const SysTree *tree, const char *path, VfioDetail *detail) 
         else if (r == -EBUSY)
                 say(detail, "/dev/%s is open already: a group's node opens once", path);
         else
-                say(detail, "/dev/%s cannot be opened: %s", path, strerror(-r));
+                say(detail, "/dev/%s cannot be opened: %s", path, errno_text(-r));
         return r;
 }
 
@@ -86,7 +86,7 @@ static int join_container(int container, int group_fd, uint32_t group, VfioDetai
         }
         if (ioctl(group_fd, VFIO_GROUP_SET_CONTAINER, &container) < 0) {
                 int r = -errno;
-                say(detail, "group %u cannot join a container: %s", group, strerror(-r));
+                say(detail, "group %u cannot join a container: %s", group, errno_text(-r));
                 return r;
         }
         return 0;
@@ -99,7 +99,7 @@ static int set_iommu(int container, VfioDetail *detail) {
         if (r == -EPERM)
                 say(detail, "the IOMMU gives no isolated interrupts, or a region must be mapped 1:1");
         else
-                say(detail, "the IOMMU cannot be set: %s", strerror(-r));
+                say(detail, "the IOMMU cannot be set: %s", errno_text(-r));
         return r;
 }
 
@@ -149,7 +149,7 @@ static int open_device(const HostOpenDevice *d, FdList *l, VfioDetail *detail) {
         int fd = ioctl(list_find_group(l, d->group), VFIO_GROUP_GET_DEVICE_FD, name);
         if (fd < 0) {
                 int r = -errno;
-                say(detail, "%s cannot be opened: %s%s", PCI_ADDRESS_TEXT(d->address), strerror(-r),
+                say(detail, "%s cannot be opened: %s%s", PCI_ADDRESS_TEXT(d->address), errno_text(-r),
                     r == -EACCES ? " (its physical function is on VFIO: a VF token is needed)" : "");
                 return r;
         }
@@ -220,7 +220,7 @@ static int open_iommufd(const SysTree *tree, const HostRequest *request, FdList 
         if (r >= 0 && request->iommufd_rlimit_process)
                 r = set_rlimit_mode(fd);
         if (r < 0)
-                say(detail, "accounting by process cannot be set on the iommufd: %s", strerror(-r));
+                say(detail, "accounting by process cannot be set on the iommufd: %s", errno_text(-r));
         return r;
 }
 

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Everything that opens a VFIO node: descriptors for the owner, the trial attach, the proof that nobody holds a group, and
- * who owns the nodes. Nothing stays open when a call returns but what it gives back. Never called while a sysfs write
- * is under way: an open VFIO descriptor and a driver change wait for each other for ever.
+ * Everything that opens a VFIO node: descriptors for the owner, the trial attach, the proof that nobody holds a
+ * group, and who owns the nodes. Nothing stays open when a call returns but what it gives back. Never called while a
+ * sysfs write is under way: an open VFIO descriptor and a driver change wait for each other for ever.
  */
 
 #include "host/host.h"
@@ -17,9 +17,10 @@ typedef struct VfioDetail {
         char text[VFIO_DETAIL_MAX];
 } VfioDetail;
 
-/* A descriptor of every kind that `request` (HOST_REQUEST_OPEN) asks for, in a malloc'd array whose descriptors the caller
- * owns. API auto: group where the group's node is there, else cdev. ret_api says which. -EBUSY: a group's node is open
- * elsewhere. -EPERM: group not viable or interrupts not isolated. -EACCES: VF token. -ENOENT: no node. */
+/* A descriptor of every kind that `request` (HOST_REQUEST_OPEN) asks for, in a malloc'd array whose descriptors
+ * the caller owns. API auto: group where the group's node is there, else cdev. ret_api says which. -EBUSY: a
+ * group's node is open elsewhere. -EPERM: group not viable or interrupts not isolated. -EACCES: VF token. -ENOENT:
+ * no node. */
 int vfio_open_all(const SysTree *tree, const HostRequest *request, HostFd **ret, size_t *ret_n, VfioDetail *detail);
 void vfio_fds_free(HostFd *fds, size_t n);
 
@@ -27,7 +28,8 @@ void vfio_fds_free(HostFd *fds, size_t n);
  * container interface: 0 (binding to an iommufd opens the device, which a trial must not). */
 int vfio_trial_attach(const SysTree *tree, const uint32_t *groups, size_t n, VfioDetail *detail);
 
-/* A trial open of the group's node: 0 nobody holds the group or a device of it, -EBUSY somebody does, -ENOENT no node. */
+/* A trial open of the group's node: 0 nobody holds the group or a device of it, -EBUSY somebody does, -ENOENT no
+ * node. */
 int vfio_group_is_unheld(const SysTree *tree, uint32_t group);
 /* Waits until it is unheld, by inotify on the node (closing the group) and by trial (device descriptors are anonymous).
  * wake_fd: gives up with -ECANCELED when it becomes readable or hangs up; -EBADF none. */
@@ -37,5 +39,9 @@ int vfio_cdev_name(const SysTree *tree, PciAddress a, char *buffer, size_t size)
 
 /* Owner of a group's node and of the cdevs of the functions given. Records it first below runtime_fd/nodes/ so that the
  * udev rule sets the same; uid 0 and gid 0 remove the record. */
-int vfio_set_node_owner(const SysTree *tree, int runtime_fd, uint32_t group, const PciAddress *devices, size_t n, uid_t uid,
-                        gid_t gid);
+typedef struct VfioOwner {
+        uid_t uid;
+        gid_t gid;
+} VfioOwner;
+int vfio_set_node_owner(const SysTree *tree, int runtime_fd, uint32_t group, const PciAddress *devices, size_t n,
+                        VfioOwner owner);

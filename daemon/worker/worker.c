@@ -48,7 +48,7 @@ void worker_finish_simple(Worker *w, int error, const char *what) {
         if (error == -ENODEV)
                 result.code = ERROR_GONE;
         if (error < 0)
-                (void) snprintf(result.message, sizeof(result.message), "%s: %s", what, strerror(-error));
+                (void) snprintf(result.message, sizeof(result.message), "%s: %s", what, errno_text(-error));
         worker_finish(w, &result);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A plan from the journal or the daemon. Input: the bytes. Invariants: decoding stays inside, an accepted plan encodes to
- * the very same bytes, can be copied, printed and asked for its groups.
+ * A plan from the journal or the daemon. Input: the bytes. Invariants: decoding stays inside, an accepted plan
+ * encodes to the very same bytes, can be copied, printed and asked for its groups.
  */
 
 #include "fuzz.h"

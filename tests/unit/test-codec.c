@@ -203,7 +203,8 @@ START_TEST(test_device) {
 END_TEST
 
 START_TEST(test_result) {
-        const PciHolder holder = { .pid = 812, .uid = 107, .comm = "qemu", .unit = "machine.slice", .what = "/dev/vfio/7" };
+        const PciHolder holder = { .pid = 812, .uid = 107, .comm = "qemu", .unit = "machine.slice",
+                                   .what = "/dev/vfio/7" };
         const HostResult r = { .outcome = HOST_OUTCOME_ROLLED_BACK, .error = -EBUSY, .code = ERROR_BUSY,
                                .message = "why", .failed_step = 3, .holders = &holder, .n_holders = 1 };
         _cleanup_encoder_ Encoder e = {};
@@ -236,7 +237,8 @@ static const HostRequest requests[] = {
         { .type = HOST_REQUEST_SNAPSHOT, .redact = true, .container_fd = -1, .iommufd = -1, .pidfd = -1 },
         { .type = HOST_REQUEST_PLATFORM, .container_fd = -1, .iommufd = -1, .pidfd = -1 },
         { .type = HOST_REQUEST_PREPARE, .container_fd = -1, .iommufd = -1, .pidfd = -1 },
-        { .type = HOST_REQUEST_PROCESS, .memlock = 1 << 30, .signal = 15, .container_fd = -1, .iommufd = -1, .pidfd = 0 },
+        { .type = HOST_REQUEST_PROCESS, .memlock = 1 << 30, .signal = 15, .container_fd = -1, .iommufd = -1,
+          .pidfd = 0 },
 };
 
 START_TEST(test_request) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Why the host needs a function, over made trees: each case lays out files and links and names the proofs that must come. */
+/* Why the host needs a function, over made trees: each case lays out files and links and names the proofs that
+ * must come. */
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Plans: names of steps and kinds, building within limits, what undoing writes, text and JSON. */
+/*
+ * Plans: names of steps and kinds, building within limits, what undoing writes, text and JSON.
+ */
 
 #include "base/strutil.h"
 #include "plan/plan.h"
