@@ -42,7 +42,7 @@ static bool state_is_final(const char *state) {
 }
 
 static bool step_is_final(const char *state) {
-        return streq(state, "done") || streq(state, "failed") || streq(state, "undone");
+        return streq(state, "done") || streq(state, "failed");
 }
 
 static size_t terminal_width(void) {

@@ -92,6 +92,20 @@ static int stay(sd_bus *bus, const char *path, const char *what) {
         return r < 0 ? complain_errno(EXIT_UNREACHABLE, -r, "%s: the connection to the bus was lost: %m", what) : 0;
 }
 
+/* With --no-wait it may be gone again by now: only what it is called. */
+static int name_assignment(const Arguments *a, const char *path, const char *job) {
+        _cleanup_json_ Json *j = NULL;
+
+        if (!a->json) {
+                printf("job %s for assignment %s\n", escaped(path_base(job)), escaped(path_base(path)));
+                return 0;
+        }
+        j = json_new_object();
+        (void) json_set_string(j, "assignment", path_base(path)); /* shows when it is printed */
+        (void) json_set_string(j, "job", path_base(job));
+        return print_json(j);
+}
+
 static int read_paths(sd_bus_message *reply, const char *what, char **ret_assignment, char **ret_job) {
         const char *assignment, *job;
         int r = sd_bus_message_read(reply, "oo", &assignment, &job);
@@ -114,8 +128,10 @@ static int assign(sd_bus *bus, const Arguments *a, int pidfd) {
                 r = client_call(bus, call, what, &reply);
         if (r == 0)
                 r = read_paths(reply, what, &assignment, &job);
+        if (r == 0 && a->no_wait && !streq(job, "/"))
+                return name_assignment(a, assignment, job);
         if (r == 0)
-                r = follow_or_name_job(bus, a, job, what);
+                r = follow_job(bus, job, what);
         if (r == 0)
                 r = print_assignment(bus, a, assignment, what);
         if (r == 0)
