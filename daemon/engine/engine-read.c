@@ -276,6 +276,7 @@ static int facts_to_json(Engine *e, const Device *d, char *const *topics, Json *
                 if (topics && topics[0] && !strv_contains(topics, pci_topic_to_string(topic)))
                         continue;
                 one = pci_topic_to_json(&view, topic);
+                inventory_add_surroundings(e->inventory, d, topic, one);
                 (void) json_set_u64(one, "read-at", topic == PCI_TOPIC_USE ? d->use_at
                                                     : d->live_at > 0       ? d->live_at
                                                                            : d->facts_at);

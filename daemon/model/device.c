@@ -56,6 +56,7 @@ void device_view(const Device *d, PciView *ret) {
                 .config = d->config,
                 .live = d->live,
                 .use = d->use_at > 0 ? &d->use : NULL,
+                .vpd_serial = d->vpd_serial,
         };
 }
 

@@ -257,6 +257,9 @@ Job *inventory_job(const Inventory *i, uint64_t id);
 const PciSlotFacts *inventory_slot(const Inventory *i, PciAddress a);
 const IommuFacts *inventory_iommu(const Inventory *i, const char *name);
 void inventory_view(const Inventory *i, const Device *d, PciView *ret);
+/* Adds to the object of pci_topic_to_json() what takes other functions to know: members of the group, use of windows,
+ * the path of errors, what a reset also hits, the port above, virtual functions. */
+void inventory_add_surroundings(const Inventory *i, const Device *d, PciTopic topic, Json *j);
 
 /* Takes over facts and use (moved, the caller's are left empty; use NULL keeps the known one). Adds or updates; links
  * to its group (made if missing). Another identity at the same address forgets what was read of the old one.

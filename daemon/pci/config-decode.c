@@ -333,6 +333,8 @@ void pci_config_decode(const PciConfig *c, PciConfigFacts *ret) {
                 ret->secondary_bus = pci_config_u8(c, PCI_SECONDARY_BUS);
                 ret->subordinate_bus = pci_config_u8(c, PCI_SUBORDINATE_BUS);
         }
+        if (ret->header_type == PCI_HEADER_TYPE_BRIDGE)
+                ret->bridge_control = pci_config_u16(c, PCI_BRIDGE_CONTROL);
         /* The kernel shows the first 64 bytes only to a reader without CAP_SYS_ADMIN. */
         if (c->size < PCI_CONFIG_SIZE)
                 ret->incomplete = true;

@@ -147,6 +147,7 @@ typedef struct PciConfigFacts {
         bool multi_function;
         uint16_t command, status;
         uint8_t secondary_bus, subordinate_bus;
+        uint16_t bridge_control; /* header type 1 */
 
         uint8_t n_caps, n_extended_caps;
         PciCapability caps[PCI_CAPS_MAX];
@@ -295,6 +296,7 @@ typedef struct PciView {
         const PciFacts *physfn;              /* of a VF: its physical function */
         const PciConfigFacts *physfn_config; /* PASID and PRI of a VF stand there */
         const char *variant;                 /* VFIO driver that would be used; NULL: not looked up */
+        const char *vpd_serial;              /* as once read; NULL: what live says */
 } PciView;
 /* A new object; every value that is not known is the string "not read yet", "n/a" or "unreadable" (value true/false/
  * numbers where known). On OOM NULL, or a tree that json_to_text() refuses. Stable keys, documented in the client's

@@ -135,6 +135,15 @@ static void write_reporting(const PciConfigFacts *c, Json *j) {
         topic_set_bool(detected, "unsupported_request", s, status & PCI_EXP_DEVSTA_URD);
 }
 
+/* Without it a bridge keeps the errors of what is below to itself. */
+static void write_forwarding(const PciConfigFacts *c, Json *j) {
+        FactState s = topic_config_state(c);
+
+        if (s == FACT_PRESENT && c->header_type != PCI_HEADER_TYPE_BRIDGE)
+                s = FACT_ABSENT;
+        topic_set_bool(j, "serr_forwarding", s, c && c->bridge_control & PCI_BRIDGE_CTL_SERR);
+}
+
 static void write_root(const PciView *v, Json *j) {
         const PciConfigFacts *c = v->config;
         FactState s = topic_capability_state(c, c && c->has_aer_root);
@@ -217,6 +226,7 @@ void topic_errors(const PciView *v, Json *j) {
 
         write_aer(v->config, j);
         write_reporting(v->config, j);
+        write_forwarding(v->config, j);
         write_root(v, j);
         counters = topic_add_object(j, "counters");
         write_counters(counters, "correctable", topic_live(v, PCI_ATTRIBUTE_AER_CORRECTABLE));

@@ -53,7 +53,9 @@ void topic_identity(const PciView *v, Json *j) {
         topic_set_bool(j, "multi_function", config, c && c->multi_function);
         topic_set_hex(j, "device_serial_number", topic_capability_state(c, c && c->has_dsn), 16,
                       c ? c->dsn : 0);
-        if (v->live)
+        if (v->vpd_serial)
+                (void) json_set_string(j, "serial", v->vpd_serial);
+        else if (v->live)
                 topic_set_text(j, "serial", &v->live->vpd_serial);
         else
                 topic_set_state(j, "serial", FACT_UNREAD);
