@@ -3,8 +3,9 @@
 /*
  * Worker processes as the daemon sees them: a connection, a pidfd and a deadline each. A worker comes from the
  * socket-activated service, so that one stuck in the kernel is in no control group of ours, or is executed directly.
- * One spare stands ready. A worker past its deadline is never killed and assumed gone: its connection is closed, which
- * it notices before its next step, and it counts until its pidfd says that it ended.
+ * A spare stands ready, and a worker that is done becomes one. A worker past its deadline is never killed and assumed
+ * gone: its connection is closed, which it notices before its next step, and it counts until its pidfd says that it
+ * ended.
  */
 
 #include <assert.h>
@@ -23,6 +24,8 @@
 
 #define START_TIMEOUT_MSEC 15000U
 #define MESSAGES_PER_ROUND 32U
+/* Workers that stand ready: with two, one job after the other starts no process, and the next one is never late. */
+#define SPARES_MAX 2U
 /* Lost workers that still sit in the kernel do not count against the workers, but are not without bound either. */
 #define LOST_MAX 64U
 #define DEADLINE_ACCURACY_USEC (10 * USEC_PER_MSEC)
@@ -413,12 +416,23 @@ done:
         return 0;
 }
 
+static unsigned count_spares(const KernelHost *k) {
+        unsigned n = 0;
+
+        LIST_FOREACH(&k->sessions, link) {
+                const Session *s = LIST_ENTRY(link, Session, link);
+
+                n += !s->job && (s->state == SESSION_IDLE || s->state == SESSION_STARTING);
+        }
+        return n;
+}
+
 void kernel_session_put(Session *s) {
-        Session *spare = find_spare(s->host);
+        unsigned spares = count_spares(s->host);
 
         s->job = NULL;
         s->request_sent = false;
-        if (spare && spare != s) {
+        if (spares >= SPARES_MAX) {
                 kernel_session_close(s);
                 return;
         }
