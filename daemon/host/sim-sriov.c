@@ -56,7 +56,7 @@ static char *vf_resource(const SimDevice *pf, uint32_t i) {
         pci_facts_init(&f, pf->source.address);
         sim_device_cold_facts(pf, &f);
         for (unsigned k = 0; k < PCI_RESOURCE_WINDOW_FIRST; k++) {
-                const PciResource *bar = f.resources + PCI_RESOURCE_VF_FIRST + k;
+                const PciResource *bar = pci_facts_resource(&f, PCI_RESOURCE_VF_FIRST + k);
                 bool there = k < VF_BARS && bar->size > 0;
                 uint64_t size = there ? bar->size / total : 0, start = there ? bar->start + i * size : 0;
 

@@ -39,28 +39,43 @@ void pci_facts_done(PciFacts *f) {
         if (!f)
                 return;
         free(f->path);
+        free(f->kept);
         pci_facts_init(f, f->address);
 }
 
 int pci_facts_copy(const PciFacts *from, PciFacts *to) {
+        _cleanup_free_ PciResource *kept = NULL;
         char *path = NULL;
 
         assert(from);
         assert(to);
+        if (from->n_kept > 0) {
+                kept = malloc(from->n_kept * sizeof(*kept));
+                if (!kept)
+                        return -ENOMEM;
+                memcpy(kept, from->kept, from->n_kept * sizeof(*kept));
+        }
         if (from->path && !(path = strdup(from->path)))
                 return -ENOMEM;
         *to = *from;
         to->path = path;
+        to->kept = TAKE_PTR(kept);
         return 0;
 }
 
+const PciResource *pci_facts_resource(const PciFacts *f, unsigned i) {
+        static const PciResource none;
+
+        assert(f);
+        return i < f->n_kept ? f->kept + i : &none;
+}
+
 static bool resources_equal(const PciFacts *a, const PciFacts *b) {
-        if (a->n_resources != b->n_resources)
+        if (a->n_resources != b->n_resources || a->n_kept != b->n_kept)
                 return false;
-        for (unsigned i = 0; i < a->n_resources; i++)
-                if (a->resources[i].start != b->resources[i].start ||
-                    a->resources[i].size != b->resources[i].size ||
-                    a->resources[i].flags != b->resources[i].flags)
+        for (unsigned i = 0; i < a->n_kept; i++)
+                if (a->kept[i].start != b->kept[i].start || a->kept[i].size != b->kept[i].size ||
+                    a->kept[i].flags != b->kept[i].flags)
                         return false;
         return true;
 }
@@ -119,6 +134,24 @@ static bool scan_resource(const char **text, PciResource *ret) {
         return true;
 }
 
+/* Most functions implement few: what follows the last of them is not kept. */
+static bool keep_resources(PciFacts *f, const PciResource *lines, unsigned n) {
+        PciResource *kept = NULL;
+
+        while (n > 0 && lines[n - 1].size == 0 && lines[n - 1].flags == 0)
+                n--;
+        if (n > 0) {
+                kept = malloc(n * sizeof(*kept));
+                if (!kept)
+                        return false;
+                memcpy(kept, lines, n * sizeof(*kept));
+        }
+        free(f->kept);
+        f->kept = kept;
+        f->n_kept = (uint8_t) n;
+        return true;
+}
+
 static bool parse_resources(PciFacts *f, const char *text) {
         PciResource lines[PCI_RESOURCE_MAX] = {};
         unsigned n = 0;
@@ -141,8 +174,10 @@ static bool parse_resources(PciFacts *f, const char *text) {
                        (PCI_RESOURCE_WINDOW_FIRST - PCI_RESOURCE_VF_FIRST) * sizeof(lines[0]));
                 n = PCI_RESOURCE_MAX;
         }
-        f->n_resources = (uint8_t) MIN(n, PCI_RESOURCE_MAX);
-        memcpy(f->resources, lines, sizeof(f->resources));
+        n = MIN(n, PCI_RESOURCE_MAX);
+        if (!keep_resources(f, lines, n))
+                return false;
+        f->n_resources = (uint8_t) n;
         return true;
 }
 
@@ -255,8 +290,9 @@ static bool reset_attribute(PciFacts *f, PciAttribute a) {
                 f->revision = 0;
                 return true;
         case PCI_ATTRIBUTE_RESOURCE:
-                f->n_resources = 0;
-                memset(f->resources, 0, sizeof(f->resources));
+                f->n_resources = f->n_kept = 0;
+                free(f->kept);
+                f->kept = NULL;
                 return true;
         case PCI_ATTRIBUTE_NUMA_NODE:
                 f->numa_node = -1;

@@ -41,9 +41,9 @@ typedef struct PciResource {
         uint32_t flags;
 } PciResource;
 
-#define PCI_DRIVER_NAME_MAX 64U
+#define PCI_DRIVER_NAME_MAX 40U
 #define PCI_IOMMU_NAME_MAX 32U
-#define PCI_RESET_METHODS_MAX 64U
+#define PCI_RESET_METHODS_MAX 56U /* the kernel's seven make 46 */
 
 /* One per function; keep it small. Zero-initialised is "nothing read". */
 typedef struct PciFacts {
@@ -68,9 +68,13 @@ typedef struct PciFacts {
         char driver[PCI_DRIVER_NAME_MAX]; /* "" when none is bound */
         char module[PCI_DRIVER_NAME_MAX];
         char reset_method[PCI_RESET_METHODS_MAX]; /* the kernel's list, "flr bus" */
-        uint8_t n_resources;
-        PciResource resources[PCI_RESOURCE_MAX];
+        uint8_t n_resources; /* as the kernel lists them */
+        uint8_t n_kept;      /* up to the last one that is implemented */
+        PciResource *kept;   /* owned; see pci_facts_resource() */
 } PciFacts;
+
+/* One resource by its index; all zero where it is not implemented or was not read. Borrowed. */
+const PciResource *pci_facts_resource(const PciFacts *f, unsigned i);
 
 void pci_facts_init(PciFacts *f, PciAddress address);
 void pci_facts_done(PciFacts *f);

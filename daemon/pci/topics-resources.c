@@ -83,12 +83,12 @@ static void write_bars(const PciView *v, Json *j) {
         for (unsigned i = 0; i < MIN(f->n_resources, PCI_RESOURCE_ROM); i++) {
                 Json *one;
 
-                if (f->resources[i].size == 0)
+                if (pci_facts_resource(f, i)->size == 0)
                         continue;
                 one = topic_append_object(list);
                 (void) json_set_u64(one, "bar", i);
-                write_place(one, &f->resources[i]);
-                write_cacheability(one, &f->resources[i]);
+                write_place(one, pci_facts_resource(f, i));
+                write_cacheability(one, pci_facts_resource(f, i));
                 write_sizes(v, one, i);
         }
 }
@@ -105,7 +105,7 @@ static void write_windows(const PciFacts *f, Json *j) {
         list = topic_add_array(j, "windows");
         for (unsigned i = 0;
              i < ELEMENTSOF(names) && PCI_RESOURCE_WINDOW_FIRST + i < f->n_resources; i++) {
-                const PciResource *r = &f->resources[PCI_RESOURCE_WINDOW_FIRST + i];
+                const PciResource *r = pci_facts_resource(f, PCI_RESOURCE_WINDOW_FIRST + i);
                 bool assigned = resource_is_assigned(r) && !(r->flags & PCI_RESOURCE_DISABLED);
                 Json *one = topic_append_object(list);
 
@@ -126,8 +126,8 @@ void topic_resources(const PciView *v, Json *j) {
                 topic_set_state(j, "windows", s);
         } else {
                 write_bars(v, j);
-                if (f->resources[PCI_RESOURCE_ROM].size > 0)
-                        write_place(topic_add_object(j, "rom"), &f->resources[PCI_RESOURCE_ROM]);
+                if (pci_facts_resource(f, PCI_RESOURCE_ROM)->size > 0)
+                        write_place(topic_add_object(j, "rom"), pci_facts_resource(f, PCI_RESOURCE_ROM));
                 else
                         topic_set_state(j, "rom", FACT_ABSENT);
                 write_windows(f, j);
@@ -150,7 +150,7 @@ static void write_vf_bars(const PciFacts *f, FactState s, Json *j) {
         list = topic_add_array(j, "vf_bars");
         for (unsigned i = PCI_RESOURCE_VF_FIRST; i < MIN(f->n_resources, PCI_RESOURCE_WINDOW_FIRST);
              i++) {
-                const PciResource *r = &f->resources[i];
+                const PciResource *r = pci_facts_resource(f, i);
                 Json *one;
 
                 if (r->size == 0)

@@ -49,9 +49,9 @@ static void fuzz_attribute(uint8_t which, const char *text) {
                 check_state(r, &f.state[a]);
         fuzz_require(f.n_resources <= PCI_RESOURCE_MAX);
         for (unsigned i = 0; i < f.n_resources; i++)
-                fuzz_require(f.resources[i].size == 0 ||
-                             f.resources[i].start + (f.resources[i].size - 1) >=
-                                     f.resources[i].start);
+                fuzz_require(pci_facts_resource(&f, i)->size == 0 ||
+                             pci_facts_resource(&f, i)->start + (pci_facts_resource(&f, i)->size - 1) >=
+                                     pci_facts_resource(&f, i)->start);
         check_state(pci_live_set(&live, a, text, 0), &live.attributes[a].state);
         if (pci_live_override(&live))
                 fuzz_require(pci_live_override(&live)[0]);

@@ -408,7 +408,7 @@ START_TEST(virtual_functions) {
         ck_assert(facts.is_vf && pci_address_equal(facts.physfn, PF));
         ck_assert_str_eq(facts.driver, "mlx5_core");
         ck_assert_uint_eq(facts.device, 0x101e);
-        ck_assert_uint_eq(facts.resources[0].size, 2U << 20);
+        ck_assert_uint_eq(pci_facts_resource(&facts, 0)->size, 2U << 20);
         ck_assert_uint_ne(facts.iommu_group, two->devices[0].group);
         pci_facts_done(&facts);
         (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_READ, .devices = &vf, .n_devices = 1,
