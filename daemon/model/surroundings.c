@@ -90,7 +90,7 @@ static size_t collect(const Inventory *i, const Device *bridge, const PciResourc
                 if (parent_of(i, d) != bridge)
                         continue;
                 for (unsigned m = 0; m < d->facts.n_resources && n < INTERVALS_MAX; m++) {
-                        const PciResource *r = &d->facts.resources[m];
+                        const PciResource *r = pci_facts_resource(&d->facts, m);
 
                         if (is_placed(r) && r->start >= window->start &&
                             r->start - window->start < window->size &&
@@ -137,7 +137,7 @@ static void add_unassigned(const Inventory *i, const Device *bridge, Json *j) {
                 const Device *d = i->sorted[k];
 
                 for (unsigned m = 0; m < MIN(d->facts.n_resources, PCI_RESOURCE_WINDOW_FIRST); m++) {
-                        const PciResource *r = &d->facts.resources[m];
+                        const PciResource *r = pci_facts_resource(&d->facts, m);
                         Json *one;
 
                         if (r->size == 0 || is_placed(r) || !is_below(i, d, bridge))
@@ -157,7 +157,7 @@ static void add_windows(const Inventory *i, const Device *d, Json *j) {
         if (json_type(windows) != JSON_ARRAY)
                 return;
         for (size_t k = 0; k < json_length(windows) && PCI_RESOURCE_WINDOW_FIRST + k < d->facts.n_resources; k++) {
-                const PciResource *r = &d->facts.resources[PCI_RESOURCE_WINDOW_FIRST + k];
+                const PciResource *r = pci_facts_resource(&d->facts, PCI_RESOURCE_WINDOW_FIRST + k);
 
                 if (is_placed(r))
                         add_use(i, d, r, json_at(windows, k));
