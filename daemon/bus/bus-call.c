@@ -245,14 +245,18 @@ int call_require(Call *q, GateAction action, Error *err) {
         if (q->bus->n_asking >= POLKIT_QUESTIONS_MAX)
                 return error_set(err, ERROR_BUSY, "%u questions to polkit are pending, which is the limit; try again",
                                  POLKIT_QUESTIONS_MAX);
-        int r = polkit_ask(q, action);
-        if (r < 0)
-                return error_set(err, ERROR_NOT_AUTHORIZED, "polkit cannot be asked for %s%s: error %d",
-                                 POLKIT_ACTION_PREFIX, gate_action_to_string(action), -r);
         q->stage = CALL_POLKIT;
         q->asking = action;
         q->bus->n_asking++;
-        (void) client_watch_update(q->bus); /* without it a caller's leaving is only seen by polkit */
+        /* First the match, then the question: so the bus tells that the caller has left before polkit can answer. */
+        int r = client_watch_update(q->bus);
+        if (r >= 0)
+                r = polkit_ask(q, action);
+        if (r < 0) {
+                call_stop_asking(q);
+                return error_set(err, ERROR_NOT_AUTHORIZED, "polkit cannot be asked for %s%s: error %d",
+                                 POLKIT_ACTION_PREFIX, gate_action_to_string(action), -r);
+        }
         return 0;
 }
 

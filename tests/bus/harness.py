@@ -398,7 +398,8 @@ class Daemon:
     def start(self, fds=None):
         """Until it says that it is ready. fds: name → descriptor, as a service manager gives back what was stored."""
         self.notify = Notify(self.directory)
-        environment = {**os.environ, **self.environment, "NOTIFY_SOCKET": self.notify.path}
+        environment = {"ASAN_OPTIONS": "quarantine_size_mb=1", **os.environ, **self.environment,
+                       "NOTIFY_SOCKET": self.notify.path}
         stored = dict(fds or {})
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
