@@ -295,18 +295,6 @@ static inline Plan *fixture_assign_plan(Fixture *f, const PciAddress *devices, s
         return p;
 }
 
-/* Takes the last n steps out of a plan. */
-static inline void fixture_drop_steps(Plan *p, size_t n) {
-        ck_assert_uint_ge(p->n_steps, n);
-        for (; n > 0; n--) {
-                Step *s = &p->steps[--p->n_steps];
-
-                free(s->value);
-                free(s->undo);
-                free(s->expect);
-        }
-}
-
 /* Back to `driver` ("" none). */
 static inline Plan *fixture_release_plan(Fixture *f, PciAddress a, const char *driver, uint32_t unheld_msec) {
         Plan *p = plan_new(PLAN_RELEASE);
