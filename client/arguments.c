@@ -269,7 +269,7 @@ static const Option options[] = {
         { "api", "API", TAKES_OPEN, take_api, "auto (default), group or cdev" },
         { "assignable", NULL, TAKES_LIST, take_assignable, "only what could be assigned now" },
         { "assignments", NULL, TAKES_LIST, take_assignments, "assignments instead of devices" },
-        { "topic", "NAME", TAKES_FACTS, take_topic, "only these facts; may be repeated" },
+        { "topic", "NAME", TAKES_FACTS, take_topic, "these facts, or all; may be repeated (default: identity, use, iommu)" },
         { "refresh", NULL, TAKES_FACTS, take_refresh, "read the facts again" },
         { "redact", NULL, TAKES_REDACT, take_redact, "replace serial numbers and names" },
         { "daemon", "PATH", TAKES_DAEMON, take_daemon, "the pciassignd to run" },

@@ -200,59 +200,79 @@ static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *error _unus
         return 0;
 }
 
-/* The answer, which may be an error. 0 or the exit code of a lost connection. */
-static int call_and_wait(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply) {
-        _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
-        _cleanup_message_ sd_bus_message *reply = NULL;
-        int r = sd_bus_call_async(bus, &slot, call, on_reply, &reply, CALL_TIMEOUT_USEC);
-
-        while (r >= 0 && !reply) {
-                r = sd_bus_process(bus, NULL);
-                if (r == 0 && !reply)
-                        r = sd_bus_wait(bus, UINT64_MAX);
-                if (r == -EINTR)
-                        r = 0;
-        }
-        if (!reply)
-                return complain_errno(EXIT_UNREACHABLE, -r, "%s: the connection to the bus was lost: %m", what);
-        *ret_reply = TAKE_PTR(reply);
-        return 0;
+void pending_call_done(PendingCall *p) {
+        assert(p);
+        p->slot = sd_bus_slot_unref(p->slot);
+        p->reply = sd_bus_message_unref(p->reply);
 }
 
-int client_call(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply) {
-        _cleanup_message_ sd_bus_message *reply = NULL;
+static int complain_lost(int r, const char *what) {
+        return complain_errno(EXIT_UNREACHABLE, -r, "%s: the connection to the bus was lost: %m", what);
+}
+
+int client_send(sd_bus *bus, sd_bus_message *call, const char *what, PendingCall *p) {
         int r;
 
         assert(bus);
         assert(what);
-        r = call_and_wait(bus, call, what, &reply);
-        if (r > 0)
-                return r;
-        if (sd_bus_message_is_method_error(reply, NULL) > 0)
-                return complain_error(what, reply);
-        if (ret_reply)
-                *ret_reply = TAKE_PTR(reply);
-        return 0;
+        assert(p);
+        r = sd_bus_call_async(bus, &p->slot, call, on_reply, &p->reply, CALL_TIMEOUT_USEC);
+        return r < 0 ? complain_lost(r, what) : 0;
 }
 
-int client_call_unless_gone(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply) {
-        _cleanup_message_ sd_bus_message *reply = NULL;
+/* Until the answer is there, which may be an error. */
+static int wait_for_reply(sd_bus *bus, const char *what, PendingCall *p) {
+        int r = 0;
+
+        while (r >= 0 && !p->reply) {
+                r = sd_bus_process(bus, NULL);
+                if (r == 0 && !p->reply)
+                        r = sd_bus_wait(bus, UINT64_MAX);
+                if (r == -EINTR)
+                        r = 0;
+        }
+        return p->reply ? 0 : complain_lost(r, what);
+}
+
+int client_wait(sd_bus *bus, const char *what, PendingCall *p, sd_bus_message **ret_reply) {
         int r;
 
         assert(bus);
-        assert(ret_reply);
-        r = call_and_wait(bus, call, what, &reply);
+        assert(what);
+        assert(p);
+        r = wait_for_reply(bus, what, p);
         if (r > 0)
                 return r;
-        if (sd_bus_message_is_method_error(reply, SD_BUS_ERROR_UNKNOWN_OBJECT) > 0 ||
-            sd_bus_message_is_method_error(reply, ERROR_DBUS_PREFIX "NotFound") > 0) {
+        if (sd_bus_message_is_method_error(p->reply, NULL) > 0)
+                return complain_error(what, p->reply);
+        if (ret_reply)
+                *ret_reply = TAKE_PTR(p->reply);
+        return 0;
+}
+
+int client_call(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply) {
+        _cleanup_pending_ PendingCall p = {};
+        int r = client_send(bus, call, what, &p);
+
+        return r > 0 ? r : client_wait(bus, what, &p, ret_reply);
+}
+
+int client_call_unless_gone(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply) {
+        _cleanup_pending_ PendingCall p = {};
+        int r;
+
+        assert(ret_reply);
+        r = client_send(bus, call, what, &p);
+        if (r == 0)
+                r = wait_for_reply(bus, what, &p);
+        if (r > 0)
+                return r;
+        if (sd_bus_message_is_method_error(p.reply, SD_BUS_ERROR_UNKNOWN_OBJECT) > 0 ||
+            sd_bus_message_is_method_error(p.reply, ERROR_DBUS_PREFIX "NotFound") > 0) {
                 *ret_reply = NULL;
                 return 0;
         }
-        if (sd_bus_message_is_method_error(reply, NULL) > 0)
-                return complain_error(what, reply);
-        *ret_reply = TAKE_PTR(reply);
-        return 0;
+        return client_wait(bus, what, &p, ret_reply);
 }
 
 int client_call_strings(sd_bus *bus, const Method *method, const char *what, char *const *strings,
@@ -285,12 +305,23 @@ int client_read_json_text(sd_bus_message *reply, const char *what, Json **ret) {
         return r < 0 ? client_broken(r, what) : 0;
 }
 
+int client_send_get_all(sd_bus *bus, const char *path, const char *interface, const char *what, PendingCall *p) {
+        _cleanup_message_ sd_bus_message *call = NULL;
+        int r = client_new_call(bus, path, "org.freedesktop.DBus.Properties", "GetAll", &call);
+
+        if (r > 0)
+                return r;
+        r = sd_bus_message_append_basic(call, 's', interface);
+        return r < 0 ? client_broken(r, what) : client_send(bus, call, what, p);
+}
+
 int client_get_all(sd_bus *bus, const char *path, const char *interface, const char *what, Json **ret) {
         _cleanup_message_ sd_bus_message *reply = NULL;
-        char *const strings[] = { (char *) interface, NULL };
-        int r = client_call_strings(bus, METHOD(path, "org.freedesktop.DBus.Properties", "GetAll"),
-                                    what, strings, &reply);
+        _cleanup_pending_ PendingCall p = {};
+        int r = client_send_get_all(bus, path, interface, what, &p);
 
+        if (r == 0)
+                r = client_wait(bus, what, &p, &reply);
         return r > 0 ? r : client_read(reply, what, ret);
 }
 

@@ -23,6 +23,16 @@ int client_connect(const Arguments *a, sd_bus **ret);
 int client_new_call(sd_bus *bus, const char *path, const char *interface, const char *member, sd_bus_message **ret);
 /* Sends the call, dispatching signals until the answer is there. what: for the complaint, "assign 0000:41:00.0". */
 int client_call(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply);
+/* A call on its way, so that a second one can be sent before the first is answered. */
+typedef struct PendingCall {
+        sd_bus_slot *slot;
+        sd_bus_message *reply;
+} PendingCall;
+void pending_call_done(PendingCall *p);
+#define _cleanup_pending_ _cleanup_(pending_call_done)
+/* p must stay where it is until it is done. */
+int client_send(sd_bus *bus, sd_bus_message *call, const char *what, PendingCall *p);
+int client_wait(sd_bus *bus, const char *what, PendingCall *p, sd_bus_message **ret_reply);
 /* The same; NULL instead of a reply, without complaint, when the object is not there (any more). */
 int client_call_unless_gone(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply);
 typedef struct Method {
@@ -34,6 +44,7 @@ typedef struct Method {
 int client_call_strings(sd_bus *bus, const Method *method, const char *what, char *const *strings,
                         sd_bus_message **ret_reply);
 /* Properties of one interface as an object. */
+int client_send_get_all(sd_bus *bus, const char *path, const char *interface, const char *what, PendingCall *p);
 int client_get_all(sd_bus *bus, const char *path, const char *interface, const char *what, Json **ret);
 /* "path", interface → object of all objects: { "/org/…": { "org.pciassign1.Device": {…} } }. */
 int client_get_objects(sd_bus *bus, Json **ret);

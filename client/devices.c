@@ -31,11 +31,16 @@ uint64_t member_u64(const Json *object, const char *key) {
 }
 
 static void add_text(StrBuf *b, const Json *j) {
+        bool yes;
+
         switch (json_type(j)) {
         case JSON_NULL:
                 break;
         case JSON_STRING:
                 strbuf_add(b, json_string(j));
+                break;
+        case JSON_BOOL:
+                strbuf_add(b, json_bool(j, &yes) >= 0 && yes ? "true" : "false");
                 break;
         case JSON_ARRAY:
                 for (size_t i = 0; i < json_length(j); i++) {
@@ -52,17 +57,23 @@ static void add_text(StrBuf *b, const Json *j) {
         }
 }
 
-char *member_text(const Json *object, const char *key) {
+char *value_text(const Json *value) {
         StrBuf b = {};
-        const Json *j = json_get(object, key);
         char *s;
 
-        if (j)
-                add_text(&b, j);
-        s = strbuf_steal(&b);
+        if (json_type(value) == JSON_STRING)
+                s = strdup(json_string(value)); /* the usual case */
+        else {
+                add_text(&b, value);
+                s = strbuf_steal(&b);
+        }
         if (!s)
                 output_out_of_memory();
         return s;
+}
+
+char *member_text(const Json *object, const char *key) {
+        return value_text(json_get(object, key));
 }
 
 /* ---- one object ---- */

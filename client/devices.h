@@ -22,6 +22,7 @@ int objects_list(sd_bus *bus, const char *interface, Json *(*convert)(const Json
 /* Text of a member for people: numbers printed, null and absent "", arrays joined by blanks.
  * malloc'd, never NULL. */
 char *member_text(const Json *object, const char *key);
+char *value_text(const Json *value);
 /* The string or "". */
 const char *member_string(const Json *object, const char *key);
 bool member_bool(const Json *object, const char *key);

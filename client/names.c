@@ -24,6 +24,9 @@ struct Names {
         const char *text; /* mapped; NULL: no file */
         size_t size;
         size_t vendors_end;
+        bool has_last;
+        uint16_t last;
+        size_t last_line;
 };
 
 static const char *const paths[] = {
@@ -86,16 +89,22 @@ static int hex4(const Names *n, size_t p) {
         return p + 4 <= n->size && parse_u64_n(n->text + p, 4, 16, UINT16_MAX, &v) >= 0 ? (int) v : -1;
 }
 
+static size_t next_line(const Names *n, size_t p) {
+        const char *end = p < n->vendors_end ? memchr(n->text + p, '\n', n->vendors_end - p) : NULL;
+
+        return end ? (size_t) (end - n->text) + 1 : n->vendors_end;
+}
+
 /* The start of the next vendor's line at or behind p; vendors_end if there is none. */
 static size_t next_vendor(const Names *n, size_t p) {
         if (p > 0)
-                p = find(n, p - 1, n->vendors_end, "\n") + 1;
+                p = next_line(n, p - 1);
         while (p < n->vendors_end && (n->text[p] == '\t' || hex4(n, p) < 0))
-                p = find(n, p, n->vendors_end, "\n") + 1;
-        return MIN(p, n->vendors_end);
+                p = next_line(n, p);
+        return p;
 }
 
-static size_t find_vendor(const Names *n, uint16_t vendor) {
+static size_t search_vendor(const Names *n, uint16_t vendor) {
         size_t low = 0, high = n->vendors_end;
 
         while (low < high) {
@@ -107,9 +116,18 @@ static size_t find_vendor(const Names *n, uint16_t vendor) {
                 if (line >= high || found > vendor)
                         high = middle;
                 else
-                        low = find(n, line, n->vendors_end, "\n") + 1;
+                        low = next_line(n, line);
         }
         return n->size;
+}
+
+/* A vendor is looked up twice, for itself and for its device, and has neighbours. */
+static size_t find_vendor(Names *n, uint16_t vendor) {
+        if (!n->has_last || n->last != vendor)
+                n->last_line = search_vendor(n, vendor);
+        n->last = vendor;
+        n->has_last = true;
+        return n->last_line;
 }
 
 /* What stands behind the id in the line at p. */

@@ -26,11 +26,21 @@ static const char *const paints[_PAINT_MAX] = {
         [PAINT_BAD] = "\033[1;31m",
 };
 
+/* Loading a locale costs as much as a call over the bus: only what is needed, where it is. */
+static void load_locale(void) {
+        static bool loaded;
+
+        if (!loaded)
+                (void) setlocale(LC_CTYPE, ""); /* an unknown locale is the C locale */
+        loaded = true;
+}
+
 void output_init(ColorMode mode) {
         const char *term = getenv("TERM");
 
-        (void) setlocale(LC_ALL, ""); /* an unknown locale is the C locale */
         is_terminal = isatty(STDOUT_FILENO);
+        if (is_terminal)
+                load_locale();
         use_unicode = is_terminal && streq(nl_langinfo(CODESET), "UTF-8");
         use_color = mode == COLOR_ALWAYS ||
                 (mode == COLOR_AUTO && is_terminal && !getenv("NO_COLOR") && term && !streq(term, "dumb"));
@@ -82,11 +92,22 @@ void output_out_of_memory(void) {
         _exit(1);
 }
 
+/* Printable ASCII, as nearly everything is. */
+static bool is_plain(const char *s) {
+        for (; *s; s++)
+                if (*s < 0x20 || *s > 0x7e)
+                        return false;
+        return true;
+}
+
 const char *escaped(const char *s) {
         static char *ring[8];
         static unsigned next;
-        char **slot = ring + next++ % ELEMENTSOF(ring);
+        char **slot;
 
+        if (is_plain(strempty(s)))
+                return strempty(s);
+        slot = ring + next++ % ELEMENTSOF(ring);
         free(*slot);
         *slot = string_escape(strempty(s));
         if (!*slot)
@@ -153,9 +174,11 @@ int output_finish(int exit_code) {
 }
 
 struct libscols_table *table_new(const Column *columns, size_t n) {
-        struct libscols_table *t = scols_new_table();
+        struct libscols_table *t;
 
         assert(columns);
+        load_locale(); /* widths of characters */
+        t = scols_new_table();
         if (!t)
                 output_out_of_memory();
         (void) scols_table_enable_colors(t, use_color);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * show: one device with all facts by topic, or one assignment. A value is itself, "n/a", "not read
+ * show: one device with its facts by topic, or one assignment. A value is itself, "n/a", "not read
  * yet" or "unreadable", as the daemon says it.
  */
 
@@ -52,14 +52,6 @@ static void print_object(const Json *object, unsigned depth) {
                 print_value(key, value, depth);
 }
 
-/* member_text() of a value that stands alone. */
-static char *value_text(const Json *value) {
-        _cleanup_json_ Json *holder = json_new_object();
-
-        (void) json_set(holder, "v", json_ref((Json *) (uintptr_t) value)); /* "" if it failed */
-        return member_text(holder, "v");
-}
-
 static void print_value(const char *key, const Json *value, unsigned depth) {
         JsonType type = json_type(value);
 
@@ -93,20 +85,44 @@ static void print_device(const Json *d) {
         }
 }
 
-static int get_facts(sd_bus *bus, const Arguments *a, const char *path, const char *name, Json **ret) {
-        _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
+/* What the daemon is asked for; none means all. People get what says who has it and why, programs everything. */
+static char **topics_of(const Arguments *a) {
+        static char *usual[] = { (char *) "identity", (char *) "use", (char *) "iommu", NULL };
+
+        if (a->topics && strv_contains(a->topics, "all"))
+                return NULL;
+        return a->topics || a->json ? a->topics : usual;
+}
+
+static int send_get_facts(sd_bus *bus, const Arguments *a, const char *path, const char *what, PendingCall *p) {
+        _cleanup_message_ sd_bus_message *call = NULL;
         int r = client_new_call(bus, path, BUS_INTERFACE_DEVICE, "GetFacts", &call);
 
         if (r > 0)
                 return r;
-        r = sd_bus_message_append_strv(call, a->topics);
+        r = sd_bus_message_append_strv(call, topics_of(a));
         if (r >= 0)
                 r = a->refresh ? sd_bus_message_append(call, "a{sv}", 1, "refresh", "b", 1) :
                                  sd_bus_message_append(call, "a{sv}", 0);
-        if (r < 0)
-                return client_broken(r, name);
-        r = client_call(bus, call, name, &reply);
-        return r > 0 ? r : client_read(reply, name, ret);
+        return r < 0 ? client_broken(r, what) : client_send(bus, call, what, p);
+}
+
+/* Both questions are asked before either is answered. */
+static int ask(sd_bus *bus, const Arguments *a, const char *path, const char *what, Json *ret[static 2]) {
+        _cleanup_pending_ PendingCall properties = {}, facts = {};
+        PendingCall *const calls[] = { &properties, &facts };
+        int r = client_send_get_all(bus, path, BUS_INTERFACE_DEVICE, what, &properties);
+
+        if (r == 0)
+                r = send_get_facts(bus, a, path, what, &facts);
+        for (size_t i = 0; i < ELEMENTSOF(calls) && r == 0; i++) {
+                _cleanup_message_ sd_bus_message *reply = NULL;
+
+                r = client_wait(bus, what, calls[i], &reply);
+                if (r == 0)
+                        r = client_read(reply, what, ret + i);
+        }
+        return r;
 }
 
 /* A full address needs no look-up: its path is known. */
@@ -120,22 +136,21 @@ static int device_path(sd_bus *bus, const char *name, char **ret) {
 
 static int show_device(sd_bus *bus, const Arguments *a, Names *names, const char *name, Json **ret) {
         _cleanup_free_ char *path = NULL, *what = strjoinf("show %s", escaped(name));
-        _cleanup_json_ Json *properties = NULL, *facts = NULL, *d = NULL;
+        Json *answers[2] = {};
         int r;
 
         if (!what)
                 output_out_of_memory();
         r = device_path(bus, name, &path);
         if (r == 0)
-                r = client_get_all(bus, path, BUS_INTERFACE_DEVICE, what, &properties);
-        if (r == 0)
-                r = get_facts(bus, a, path, what, &facts);
-        if (r > 0)
-                return r;
-        d = device_to_json(properties, names);
-        (void) json_set(d, "facts", TAKE_PTR(facts)); /* shows when it is printed */
-        *ret = TAKE_PTR(d);
-        return 0;
+                r = ask(bus, a, path, what, answers);
+        if (r == 0) {
+                *ret = device_to_json(answers[0], names);
+                (void) json_set(*ret, "facts", TAKE_PTR(answers[1])); /* shows when it is printed */
+        }
+        json_free(answers[0]);
+        json_free(answers[1]);
+        return r;
 }
 
 static int show_assignment(sd_bus *bus, const char *id, Json **ret) {

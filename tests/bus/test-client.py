@@ -119,7 +119,9 @@ def show_has_all_topics(world):
     assert LIST_KEYS <= set(shown) and {"identity", "use", "iommu", "resources", "errors"} <= set(shown["facts"])
     assert list(ctl_json(world, "show", "41:00.0", "--topic=iommu")["facts"]) == ["iommu"]
     assert [d["address"] for d in ctl_json(world, "show", GPU, NVME)] == [GPU, NVME]
-    assert "NVIDIA" in ctl(world, "show", GPU).stdout
+    text = ctl(world, "show", GPU).stdout
+    assert "NVIDIA" in text and "\n  iommu\n" in text and "\n  resources\n" not in text
+    assert "\n  resources\n" in ctl(world, "show", GPU, "--topic=all").stdout
     assert ctl_json(world, "show", "nvme1", "--refresh")["address"] == NVME
 
 
