@@ -18,6 +18,8 @@
 #define REQUESTS_MAX 4096U
 /* A bus refuses more than 128 calls of one connection that have not been answered. */
 #define POLKIT_QUESTIONS_MAX 100U
+#define REFUSALS_LOGGED_MAX 20U
+#define REFUSALS_WINDOW (10U * USEC_PER_SEC)
 
 int call_new(Bus *b, sd_bus_message *m, const GateRow *row, Call **ret) {
         assert(b);
@@ -114,6 +116,23 @@ static void error_from_errno(int r, Error *err) {
                                  -r);
 }
 
+/* Anybody can be refused as often as he likes: the journal hears of the first few, and then of how many. */
+static void log_refusal(Call *q, const char *why) {
+        usec_t now = now_boottime();
+        Bus *b = q->bus;
+
+        if (now - b->refusals_since >= REFUSALS_WINDOW) {
+                if (b->n_refusals > REFUSALS_LOGGED_MAX)
+                        log_notice("%u more refusals were not logged", b->n_refusals - REFUSALS_LOGGED_MAX);
+                b->refusals_since = now;
+                b->n_refusals = 0;
+        }
+        if (++b->n_refusals > REFUSALS_LOGGED_MAX)
+                return;
+        (void) log_context(&(LogContext) { .message_id = MESSAGE_DENIED }, LOG_NOTICE, 0,
+                           "Refused %s to user %" PRIu32 ": %s", q->row->member, (uint32_t) q->uid, why);
+}
+
 void call_fail(Call *q, const Error *error) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 
@@ -121,9 +140,7 @@ void call_fail(Call *q, const Error *error) {
         assert(error);
 
         if (error->code == ERROR_NOT_AUTHORIZED)
-                (void) log_context(&(LogContext) { .message_id = MESSAGE_DENIED }, LOG_NOTICE, 0,
-                                   "Refused %s to user " "%" PRIu32 ": %s", q->row->member, (uint32_t) q->uid,
-                                   error->message);
+                log_refusal(q, error->message);
         if (format_error(q->message, error, &m) < 0) {
                 (void) log_warning("Failed to make an error reply: out of memory");
                 call_free(q);

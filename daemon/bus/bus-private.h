@@ -25,6 +25,8 @@ struct Bus {
 
         ListLink calls;           /* Call.link: all that have not been answered */
         size_t n_counted;         /* of them, by known users */
+        usec_t refusals_since;    /* when this window of logged refusals began */
+        unsigned n_refusals;      /* in it */
 
         Hashmap *clients;         /* unique name → Client: who is behind a connection */
         ListLink clients_order;   /* oldest first */
