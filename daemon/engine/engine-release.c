@@ -211,18 +211,23 @@ static int make_plan(Task *t, Assignment *a) {
         return r;
 }
 
-static void release_attempt(Task *t) {
+static void attempt(Task *t, bool from_loop) {
         Engine *e = t->engine;
         Assignment *a = inventory_assignment(e->inventory, t->assignment);
         int r;
 
         assert(a);
         r = make_plan(t, a);
-        if (r >= 0 && t->plan->n_steps == 0) {
-                release_done(t, a); /* nothing of it is left in this host */
-                return;
-        }
-        if (r >= 0)
+        if (r >= 0 && t->plan->n_steps == 0) { /* nothing of it is left in this host */
+                if (from_loop) {
+                        release_done(t, a);
+                        return;
+                }
+                /* Its end frees the assignment and answers: not from inside of the request. */
+                r = task_fire_at(t, host_now(e->host), release_attempt);
+                if (r >= 0)
+                        return;
+        } else if (r >= 0)
                 r = task_run_plan(t, release_finished);
         if (r < 0) {
                 (void) log_warning_errno(r, "Failed to start the release of assignment %s, trying again: %m", a->id);
@@ -234,6 +239,10 @@ static void release_attempt(Task *t) {
         }
         engine_mark_job(e, t->plan, task_job(t));
         engine_job_changed(e, task_job(t));
+}
+
+static void release_attempt(Task *t) {
+        attempt(t, true);
 }
 
 /* ---- its beginning ---- */
@@ -275,7 +284,7 @@ static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, c
         a->job = j;
         a->release_wanted = false;
         engine_adopt_waiting(e, a, j);
-        release_attempt(t);
+        attempt(t, false);
         return 0;
 }
 
