@@ -9,7 +9,7 @@ on one port, or from a bridge to conventional PCI.
 BASE = ['-nodefaults', '-no-reboot', '-display', 'none', '-accel', 'tcg,thread=multi',
         '-cpu', 'max', '-smp', '2', '-m', '1536',
         '-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off']
-KERNEL_ARGS = 'console=ttyS0 panic=-1 quiet mitigations=off'
+KERNEL_ARGS = 'console=ttyS0 panic=-1 quiet mitigations=off no_timer_check'
 ENDPOINT = 'romfile=,aer=on,iommu_platform=on,disable-legacy=on'
 
 
@@ -35,7 +35,7 @@ class Machine:
 
     def nic(self, name, place, extra=ENDPOINT):
         """A virtio network card; its network leads nowhere."""
-        self.args += ['-netdev', f'user,id=net-{name},restrict=on']
+        self.args += ['-netdev', f'user,id=net-{name},restrict=on,ipv6=off']
         self.device(f'virtio-net-pci,id={name},netdev=net-{name},{extra},{place}')
 
     def disk(self, name, megabytes):

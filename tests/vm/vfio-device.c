@@ -139,13 +139,16 @@ static int enable_memory(int device, uint64_t base) {
         return 0;
 }
 
-static int first_word(int device, const struct vfio_region_info *info, uint32_t *ret) {
+static int read_beginning(int device, const struct vfio_region_info *info, VfioProbe *ret) {
         size_t page = (size_t) sysconf(_SC_PAGESIZE);
         void *p = mmap(NULL, page, PROT_READ, MAP_SHARED, device, (off_t) info->offset);
         if (p == MAP_FAILED)
                 return -errno;
 
-        *ret = le32toh(*(const volatile uint32_t *) p);
+        ret->region = info->index;
+        ret->region_size = info->size;
+        for (size_t i = 0; i < ELEMENTSOF(ret->words); i++)
+                ret->words[i] = le32toh(((const volatile uint32_t *) p)[i]);
         (void) munmap(p, page);
         return 0;
 }
@@ -164,19 +167,19 @@ int vfio_device_probe(int device, VfioProbe *ret) {
         if (r < 0)
                 return r;
 
+        struct vfio_region_info largest = { 0 };
         for (unsigned i = VFIO_PCI_BAR0_REGION_INDEX; i <= VFIO_PCI_BAR5_REGION_INDEX; i++) {
                 r = region_info(device, i, &info);
                 if (r < 0)
                         return r;
-                if (!(info.flags & VFIO_REGION_INFO_FLAG_MMAP))
-                        continue;
-                probe.region = i;
-                probe.region_size = info.size;
-                r = first_word(device, &info, &probe.word);
-                if (r < 0)
-                        return r;
-                *ret = probe;
-                return 0;
+                if ((info.flags & VFIO_REGION_INFO_FLAG_MMAP) && info.size > largest.size)
+                        largest = info;
         }
-        return -ENXIO;
+        if (largest.size == 0)
+                return -ENXIO;
+        r = read_beginning(device, &largest, &probe);
+        if (r < 0)
+                return r;
+        *ret = probe;
+        return 0;
 }

@@ -9,7 +9,7 @@ typedef struct VfioProbe {
         uint16_t vendor;      /* from the configuration space region */
         unsigned region;      /* index of the BAR that was read */
         uint64_t region_size; /* bytes */
-        uint32_t word;        /* its first 32 bits, read through a mapping */
+        uint32_t words[4];    /* its beginning, read through a mapping */
 } VfioProbe;
 
 /* Maps size bytes at memory (page-aligned) to the I/O virtual address iova. 0 or negative errno. */
@@ -22,5 +22,5 @@ int vfio_group_get_device(int group, const char *address, const char *token);
 int vfio_cdev_attach(int cdev, int iommufd, uint32_t *ioas);
 int vfio_ioas_map(int iommufd, uint32_t ioas, void *memory, size_t size, uint64_t iova);
 
-/* Enables memory decoding and reads the first BAR that can be mapped; -ENXIO if there is none. */
+/* Enables memory decoding and reads the largest BAR that can be mapped; -ENXIO if there is none. */
 int vfio_device_probe(int device, VfioProbe *ret);

@@ -274,7 +274,10 @@ static int use(User *u) {
                 add_number(line, "vendor", probe.vendor);
                 add_number(line, "region", probe.region);
                 add_number(line, "size", probe.region_size);
-                add_number(line, "word", probe.word);
+                struct json_object *words = json_object_new_array();
+                for (size_t w = 0; w < ELEMENTSOF(probe.words); w++)
+                        (void) json_object_array_add(words, json_object_new_int64(probe.words[w]));
+                (void) json_object_object_add(line, "words", words);
                 say(line);
         }
         return 0;

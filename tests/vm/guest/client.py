@@ -154,23 +154,29 @@ class Receiver:
         if user:
             command = lab.as_user(user, *command, groups=groups)
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE)
         self.events = []
+        self.text = b''
 
     def until(self, name, seconds=120):
         """The event NAME, or the "error" that came instead; {} when it ended or is late."""
         deadline = time.monotonic() + seconds
+        output = self.process.stdout.fileno()
         while True:
+            line, end, rest = self.text.partition(b'\n')
+            if end:
+                self.text = rest
+                self.events.append(json.loads(line))
+                if self.events[-1]['event'] in (name, 'error'):
+                    return self.events[-1]
+                continue
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+            if left <= 0 or not select.select([output], [], [], left)[0]:
                 return {}
-            line = self.process.stdout.readline()
-            if not line:
+            data = os.read(output, 65536)
+            if not data:
                 return {}
-            event = json.loads(line)
-            self.events.append(event)
-            if event['event'] in (name, 'error'):
-                return event
+            self.text += data
 
     def require(self, name, text):
         """A check that the event NAME comes."""

@@ -9,7 +9,7 @@ import time
 import client
 import lab
 
-KERNELS = ['6.1', '6.12']
+KERNELS = ['6.1']
 FRESH = True
 SECONDS = 420
 

@@ -9,9 +9,9 @@ import time
 import client
 import lab
 
-KERNELS = ['6.1', '6.12']
+KERNELS = ['6.1']
 SECONDS = 420
-ROUNDS = 6
+ROUNDS = 5
 
 
 def settled(pci):

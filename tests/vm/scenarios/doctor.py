@@ -7,7 +7,7 @@ import pathlib
 import client
 import lab
 
-KERNELS = ['6.1', '6.12']
+KERNELS = ['6.1']
 STABLE = ('address', 'vendor', 'device', 'class', 'driver', 'iommu_group', 'numa_node')
 
 

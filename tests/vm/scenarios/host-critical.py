@@ -49,7 +49,7 @@ def check_plain():
     lab.run('ip', 'link', 'set', interface, 'up')
     lab.run('ip', 'addr', 'replace', '10.0.2.15/24', 'dev', interface)
     lab.run('ip', 'route', 'replace', 'default', 'via', '10.0.2.2')
-    refused(lab.address('root'), 'the disk of /', disk_node('root'), '"/"')
+    refused(lab.address('root'), 'the disk of /', disk_node('root'), '→ /')
     refused(lab.address('mgmt'), 'the card of the default route', interface)
     refused('0000:00:1f.0', 'a chipset function')
     refused('0000:00:1f.2', 'a group mate of the chipset')

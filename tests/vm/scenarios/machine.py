@@ -8,7 +8,7 @@ import sys
 import lab
 
 TOPOLOGY = 'intel'
-KERNELS = ['6.1', '6.12']
+KERNELS = ['6.1', '6.12', 'own']
 SERVICE = ''
 SECONDS = 240
 

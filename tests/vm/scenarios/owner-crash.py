@@ -8,7 +8,7 @@ import subprocess
 import client
 import lab
 
-KERNELS = ['6.1', '6.12']
+KERNELS = ['6.1']
 
 
 def came_back(pci, text):

@@ -6,7 +6,7 @@ import pathlib
 import client
 import lab
 
-KERNELS = ['6.1', '6.12']
+KERNELS = ['6.1']
 
 
 def status(pid, key):
