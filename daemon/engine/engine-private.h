@@ -60,7 +60,7 @@ struct Engine {
         ListLink owners;         /* OwnerWatch.link */
         struct RestoredFd { char *name; int fd; } *restored; /* from the service manager, until claimed */
         size_t n_restored, restored_allocated;
-        bool watching_clients, started, settling, settled;
+        bool watching_clients, listening, started, settling, settled;
 };
 
 /* ---- tasks (engine-task.c) ---- */

@@ -52,6 +52,7 @@ int engine_start(Engine *e) {
         r = host_start(e->host, engine_handle_event, e);
         if (r < 0)
                 return log_error_errno(r, "Failed to listen to the kernel's events: %m");
+        e->listening = true;
         r = store_load(e->store, &state);
         if (r < 0)
                 return log_error_errno(r, "Failed to load the journal: %m");

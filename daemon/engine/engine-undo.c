@@ -2,8 +2,8 @@
 
 /*
  * Undoing a plan by the facts, when it is not known how far it came: after a crash, after a step that did not come back,
- * after an undo that failed. The worker finds what each step left and takes it back in reverse. Tried a few times; what
- * then is still in between is quarantined and kept, never handed to anybody.
+ * after an undo that failed. The worker finds what each step left and takes it back in reverse. Tried a few times; then an
+ * assign is released by the facts, which waits for holders, and any other device is quarantined, never handed out.
  */
 
 #include <assert.h>
@@ -43,23 +43,44 @@ void engine_quarantine(Engine *e, Device *d, const char *reason) {
         engine_device_changed(e, d);
 }
 
+/* An assign that cannot be undone step by step is released by the facts, which waits for whoever is in the way. */
+static void release_instead(Task *t, Assignment *a, Error *err) {
+        Engine *e = t->engine;
+        Job *j = task_job(t);
+        int r;
+
+        a->job = NULL;
+        if (a->state == ASSIGNMENT_PREPARING || a->state == ASSIGNMENT_LOST)
+                (void) engine_step(e, a, ASSIGNMENT_EVENT_PREPARE_FAILED);
+        r = store_end(e->store, t->plan->id, HOST_OUTCOME_FAILED, a);
+        if (r < 0)
+                (void) log_warning_errno(r, "Failed to record that a plan failed; a restart looks at it again: %m");
+        if (j)
+                engine_job_finish(e, j, JOB_FAILED, err);
+        task_free(t);
+        r = engine_begin_release(e, a, NULL, false, "its plan could not be undone");
+        if (r < 0)
+                (void) log_error_errno(r, "Failed to take back assignment %s: %m", a->id);
+}
+
 static void undo_gave_up(Task *t, Assignment *a, Error *err) {
         Engine *e = t->engine;
         Job *j = task_job(t);
 
+        if (a && a->plan && streq(a->plan->id, t->plan->id)) {
+                release_instead(t, a, err);
+                return;
+        }
+        if (a && a->job == j)
+                a->job = NULL;
         for (size_t i = 0; i < t->plan->n_devices; i++) {
                 Device *d = inventory_device(e->inventory, t->plan->devices[i].address);
 
                 if (d)
                         engine_quarantine(e, d, "a plan could be neither finished nor undone");
         }
-        if (a) {
-                a->job = NULL;
-                if (a->state == ASSIGNMENT_PREPARING || a->state == ASSIGNMENT_LOST)
-                        (void) engine_step(e, a, ASSIGNMENT_EVENT_PREPARE_FAILED);
-                (void) store_end(e->store, t->plan->id, HOST_OUTCOME_FAILED, a);
-        } else
-                (void) store_end(e->store, t->plan->id, HOST_OUTCOME_FAILED, NULL);
+        if (store_end(e->store, t->plan->id, HOST_OUTCOME_FAILED, NULL) < 0)
+                log_warning("Failed to record the end of plan %s; a restart looks at it again", t->plan->id);
         if (j)
                 engine_job_finish(e, j, JOB_FAILED, err);
         task_free(t);

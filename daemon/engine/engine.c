@@ -40,9 +40,14 @@ int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOpt
         return 0;
 }
 
+static void ignore_event(const HostEvent *event, void *userdata) {
+}
+
 Engine *engine_free(Engine *e) {
         if (!e)
                 return NULL;
+        if (e->listening)
+                (void) host_start(e->host, ignore_event, NULL); /* the host may live on; it fails no second time */
         LIST_FOREACH(&e->tasks, link)
                 task_free(LIST_ENTRY(link, Task, link));
         owner_free_all(e);
