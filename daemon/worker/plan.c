@@ -110,10 +110,11 @@ static int run_step(PlanRun *p, size_t i, bool redo) {
         return r;
 }
 
-static int undo_step(PlanRun *p, size_t i) {
+static int undo_step(PlanRun *p, size_t i, bool failed) {
         _cleanup_step_run_ StepRun s = { .w = p->w, .plan = p->plan, .step = p->plan->steps + i, .fd = -EBADF };
         int r;
 
+        s.failed = failed;
         if (!step_undo_value(s.step))
                 return 0;
         worker_step(p->w, PROTOCOL_STEP_STARTED, i, true, 0);
@@ -127,11 +128,11 @@ static int undo_step(PlanRun *p, size_t i) {
 }
 
 /* Undoes steps n-1 … 0. Goes on after a failure: the others are not better off undone by nobody. */
-static int undo_before(PlanRun *p, size_t n) {
+static int undo_before(PlanRun *p, size_t n, size_t failed) {
         int first = 0;
 
         while (n-- > 0 && !p->w->gone) {
-                int r = undo_step(p, n);
+                int r = undo_step(p, n, n == failed);
                 if (r < 0 && first == 0)
                         first = r;
         }
@@ -139,15 +140,18 @@ static int undo_before(PlanRun *p, size_t n) {
 }
 
 static void run_forward(PlanRun *p, bool redo) {
+        bool ran = false; /* step i */
         HostResult why;
         size_t i;
         int r = 0;
 
         for (i = 0; i < p->plan->n_steps; i++) {
+                ran = false;
                 if (!worker_may_go_on(p->w)) {
                         r = -ECANCELED;
                         break;
                 }
+                ran = true;
                 r = run_step(p, i, redo);
                 if (r < 0)
                         break;
@@ -165,7 +169,7 @@ static void run_forward(PlanRun *p, bool redo) {
         }
         why = p->result;
         /* A step that failed half-way is undone as well: undoing looks at the facts first. */
-        r = undo_before(p, MIN(i + 1, p->plan->n_steps));
+        r = undo_before(p, MIN(i + 1, p->plan->n_steps), ran ? i : SIZE_MAX);
         if (r >= 0)
                 p->result = why;
         p->result.outcome = r < 0 ? HOST_OUTCOME_FAILED : HOST_OUTCOME_ROLLED_BACK;
@@ -178,7 +182,7 @@ static void run_recovery(PlanRun *p) {
                 run_forward(p, true);
                 return;
         }
-        r = undo_before(p, p->plan->n_steps);
+        r = undo_before(p, p->plan->n_steps, SIZE_MAX);
         p->result.outcome = r < 0 ? HOST_OUTCOME_FAILED : HOST_OUTCOME_ROLLED_BACK;
 }
 

@@ -260,7 +260,7 @@ static int undo_probe(StepRun *s, const char *undo) {
         r = step_read_driver(s, now);
         if (r < 0)
                 return r;
-        if (!now[0] || (undo[0] && !streq(now, undo)))
+        if (!now[0] || (undo[0] && !streq(now, undo) && !s->failed))
                 return 0;
         return step_do_unbind(s, now);
 }

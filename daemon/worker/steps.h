@@ -14,6 +14,7 @@ typedef struct StepRun {
         const Plan *plan;
         const Step *step;
         bool redo;              /* recovery: what shows already counts as done */
+        bool failed;            /* being undone because it failed itself: what came of it is its own */
         int fd;                 /* directory of the step's device; -EBADF without one */
         /* For the explanation of a failure: */
         bool has_found;

@@ -27,7 +27,7 @@ static const TreeDevice devices[] = {
         { BRIDGE, NULL, "0x060400", "pcieport", NULL, 2 },
         { NIC, BRIDGE, "0x020000", "virtio-pci", "virtio-pci", 7 },
         { DISK, NULL, "0x010000", "virtio-pci", "virtio-pci", 8 },
-        { SPARE, NULL, "0x020000", NULL, NULL, 9 },
+        { SPARE, NULL, "0x020000", NULL, "virtio-pci", 9 },
         { GPU, NULL, "0x030000", "nouveau", "nouveau", 10 },
 };
 
@@ -484,6 +484,20 @@ START_TEST(test_no_effect) {
 }
 END_TEST
 
+/* Another driver won the probe: it does not stay on a function that had none. */
+START_TEST(test_wrong_driver) {
+        _cleanup_(plan_freep) Plan *p = plan_new(PLAN_ASSIGN);
+
+        (void) add_device(p, SPARE, 9);
+        add_step(p, STEP_PROBE, NULL, "vfio-pci", "vfio-pci");
+        run_plan(p, false);
+        ck_assert_int_eq(heard.outcome, HOST_OUTCOME_ROLLED_BACK);
+        ck_assert_uint_eq(heard.failed_step, 0);
+        ck_assert_ptr_nonnull(strstr(heard.message, "virtio-pci"));
+        assert_driver(SPARE, "");
+}
+END_TEST
+
 static const struct {
         const char *name, *override, *driver;
 } half_done[] = {
@@ -775,6 +789,7 @@ static int run_all(void) {
         tcase_add_test(normal, test_assign_and_release);
         tcase_add_test(normal, test_rollback);
         tcase_add_test(normal, test_no_effect);
+        tcase_add_test(normal, test_wrong_driver);
         ADD_TABLE(normal, test_recover_assign, half_done);
         ADD_TABLE(normal, test_recover_release, half_done);
         tcase_add_test(normal, test_identity);
