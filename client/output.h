@@ -22,7 +22,8 @@ Paint output_paint_of(const char *word); /* of a state, a health or a verdict */
 /* Ends the program with a word: it has nothing to save. */
 _Noreturn void output_out_of_memory(void);
 
-/* Escapes every string argument: use %s for outside text by way of this. Valid until the next eight calls, and as long as the argument is. */
+/* Fit for a terminal: outside text is printed by way of this. Valid until the next eight calls, and
+ * as long as the argument is. */
 const char *escaped(const char *s);
 /* "pciassignctl: " and the text on standard error; returns exit_code. */
 int complain(int exit_code, const char *format, ...) _printf_(2, 3);
