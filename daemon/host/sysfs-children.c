@@ -256,38 +256,58 @@ static const char *class_of_entry(int fd, const char *parent_class, const char *
         return NULL;
 }
 
+static void closedirp(DIR **d) {
+        if (*d)
+                (void) closedir(*d);
+}
+
+/* Attributes and links are no devices, and what is below another function is that one's. */
+static bool may_hold_device(int fd, const struct dirent *de) {
+        static const char *const others[] = {
+                ".", "..", "power", "msi_irqs", "aer", "link", "p2pmem", "vfio-dev", "queue",
+        };
+        struct stat st;
+        PciAddress a;
+
+        if (de->d_type != DT_DIR && de->d_type != DT_UNKNOWN)
+                return false;
+        for (size_t i = 0; i < ELEMENTSOF(others); i++)
+                if (streq(de->d_name, others[i]))
+                        return false;
+        if (pci_address_parse(de->d_name, &a) >= 0)
+                return false;
+        return de->d_type == DT_DIR ||
+               (fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) >= 0 && S_ISDIR(st.st_mode));
+}
+
 /* parent_class: this directory is one like "net", whose members are devices of that class. */
 static int walk_directory(Walk *w, int parent_fd, const char *path, const char *parent_class, unsigned depth) {
-        _cleanup_strv_ char **names = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        int r;
+        _cleanup_(closedirp) DIR *d = NULL;
+        int fd, r;
 
         fd = openat(parent_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return 0; /* a link, a file, or gone */
-        if (read_dir_names_at(fd, ".", SYS_NAMES_MAX, true, &names) < 0)
-                return 0;
-        for (char **name = names; *name; name++) {
-                struct stat st;
+        d = fd >= 0 ? fdopendir(fd) : NULL;
+        if (!d) {
+                (void) safe_close(fd);
+                return 0; /* gone meanwhile */
+        }
+        for (struct dirent *de = readdir(d); de; de = readdir(d)) {
                 const char *class;
-                PciAddress a;
                 int below;
 
                 if (++w->entries > WALK_ENTRIES_MAX)
                         return -E2BIG;
-                /* Attributes and links are no devices; what is below another function is that one's. */
-                if (fstatat(fd, *name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) ||
-                    pci_address_parse(*name, &a) >= 0)
+                if (!may_hold_device(fd, de))
                         continue;
-                class = class_of_entry(fd, parent_class, *name);
-                r = class ? add_entry(&w->found, w->address, class, *name) : 0;
+                class = class_of_entry(fd, parent_class, de->d_name);
+                r = class ? add_entry(&w->found, w->address, class, de->d_name) : 0;
                 if (r < 0)
                         return r;
                 /* Below a block or net device there are only its own parts; an NVMe controller has namespaces. */
                 if ((class && !streq(class, "nvme")) || depth >= WALK_DEPTH_MAX)
                         continue;
-                below = class_of_directory(*name);
-                r = walk_directory(w, fd, *name, below >= 0 ? classes[below].subsystem : NULL, depth + 1);
+                below = class_of_directory(de->d_name);
+                r = walk_directory(w, fd, de->d_name, below >= 0 ? classes[below].subsystem : NULL, depth + 1);
                 if (r < 0)
                         return r;
         }

@@ -24,6 +24,15 @@ static const struct {
         { "cxl", "/dev/cxl" },
 };
 
+bool worker_use_has_nodes(const PciUse *use) {
+        assert(use);
+        for (size_t i = 0; i < use->n_children; i++)
+                for (size_t j = 0; j < ELEMENTSOF(nodes); j++)
+                        if (streq(use->children[i].subsystem, nodes[j].subsystem))
+                                return true;
+        return false;
+}
+
 static int add_node(char ***paths, const char *directory, const char *name) {
         _cleanup_free_ char *path = strjoinf("%s/%s", directory, name);
 

@@ -45,6 +45,8 @@ bool worker_attribute_is_late(PciAttribute a);
 
 /* use.c: who has the nodes of a function open, of itself and of the children that `use` holds; added to `use`. */
 int worker_find_holders(Worker *w, PciAddress a, PciUse *use);
+/* Is there a node below /dev for any of the children? */
+bool worker_use_has_nodes(const PciUse *use);
 
 /* plan.c, steps.c */
 void worker_plan(Worker *w, const Plan *plan, bool recovery);
