@@ -90,7 +90,8 @@ int gate_check_vtable(const char *interface, const sd_bus_vtable *vtable) {
                 if (v->type != _SD_BUS_VTABLE_METHOD)
                         continue;
                 if (v->x.method.handler != bus_gate_method || !gate_find(interface, v->x.method.member)) {
-                        log_error("Method %s.%s has no row in the gate's table", interface, v->x.method.member);
+                        log_error("Method %s.%s does not go through the gate, or has no row in its table", interface,
+                                  v->x.method.member);
                         return -EINVAL;
                 }
         }
