@@ -2,9 +2,9 @@
 
 /*
  * Text of cached sysfs attributes and links into PciFacts. This is the cold path of the whole
- * inventory: nothing here allocates but the copy of a path, and nothing scans twice. A value whose
- * text is missing or malformed is put back to what pci_facts_init() gave it, so that two facts that
- * say the same compare equal.
+ * inventory: nothing here allocates but the copy of a path and of the resources that there are, and
+ * nothing scans twice. A value whose text is missing or malformed is put back to what
+ * pci_facts_init() gave it, so that two facts that say the same compare equal.
  */
 
 #include <assert.h>

@@ -500,6 +500,7 @@ START_TEST(bars_tell_how_they_may_be_mapped) {
         j = pci_topic_to_json(&v, PCI_TOPIC_RESOURCES);
         got = json_to_text(j, false);
         ck_assert_str_eq(got, expected);
+        pci_facts_done(&f);
         pci_live_done(&live);
 }
 END_TEST
