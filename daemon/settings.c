@@ -243,7 +243,7 @@ int settings_load(const char *root, Settings *ret) {
 
         _cleanup_settings_ Settings c = {};
         _cleanup_strv_ char **dropins = NULL;
-        _cleanup_close_ int root_fd = open(isempty(root) ? "/" : root, O_DIRECTORY | O_CLOEXEC | O_RDONLY);
+        _cleanup_close_ int root_fd = open(isempty(root) ? "/" : root, O_DIRECTORY | O_PATH | O_CLOEXEC);
 
         if (root_fd < 0)
                 return -errno;

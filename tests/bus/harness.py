@@ -342,6 +342,7 @@ class Notify:
         self.path = str(directory / "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self.socket.bind(self.path)
+        os.chmod(self.path, 0o666)
         self.socket.settimeout(LIMIT)
         self.states, self.stored = [], {}
 
@@ -383,16 +384,20 @@ class Notify:
 class Daemon:
     """The real daemon over a simulated host."""
 
-    def __init__(self, bus, directory, host=None, arguments=(), environment=None):
-        self.bus, self.directory = bus, directory
+    def __init__(self, bus, directory, host=None, arguments=(), environment=None, user=None):
+        self.bus, self.directory, self.user = bus, directory, user
         self.host, self.arguments, self.environment = host, list(arguments), environment or {}
         self.process = None
         for name in ("run", "state"):
             (directory / name).mkdir(exist_ok=True)
+            if user is not None:
+                os.chown(directory / name, user, user)
         self.log = directory / "daemon.log"
 
     def command(self):
-        return [DAEMON, f"--config-root={self.directory}", f"--simulate={self.host}", f"--bus={self.bus.address}", f"--runtime-dir={self.directory}/run",
+        prefix = [] if self.user is None else ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups",
+                                               "--bounding-set=-all", "--inh-caps=-all"]
+        return [*prefix, DAEMON, f"--config-root={self.directory}", f"--simulate={self.host}", f"--bus={self.bus.address}", f"--runtime-dir={self.directory}/run",
                 f"--state-dir={self.directory}/state", "--log-level=debug", *self.arguments]
 
     def start(self, fds=None):

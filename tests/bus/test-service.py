@@ -39,6 +39,21 @@ def it_is_ready_with_its_name_and_stops_when_told(world):
         c.manager("Doctor")
 
 
+@bare
+def it_needs_no_privilege(world):
+    world.start(user=ALICE)
+    with open(f"/proc/{world.daemon.process.pid}/status", encoding="ascii") as f:
+        status = dict(line.split(":", 1) for line in f)
+    assert status["Uid"].split() == [str(ALICE)] * 4
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapAmb"], 16) == 0
+    root, stranger = world.client(), world.client(BOB)
+    root.release(root.assign(NVME))
+    with expect("NotAuthorized"):
+        stranger.assign(NVME)
+    with expect("NotAuthorized"):  # its own user is nobody special
+        world.client(ALICE).assign(NVME)
+
+
 @scenario
 def interrupt_stops_it_as_well(world):
     assert world.daemon.stop(signal.SIGINT) == 0
