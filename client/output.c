@@ -115,7 +115,7 @@ const char *escaped(const char *s) {
         return *slot;
 }
 
-static void print_complaint(const char *format, va_list ap) {
+_printf_(1, 0) static void print_complaint(const char *format, va_list ap) {
         _cleanup_free_ char *text = NULL;
 
         if (vasprintf(&text, format, ap) < 0) {
