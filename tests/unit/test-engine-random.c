@@ -21,6 +21,7 @@ typedef struct Random {
         uint64_t state;
         char acknowledged[64][ASSIGNMENT_ID_MAX]; /* active as far as their owners know */
         size_t n_acknowledged;
+        bool foreign; /* other hands rebind and remove too: then only consistency can be asked for */
         char trace[16384];
 } Random;
 
@@ -189,9 +190,42 @@ static void do_events(Random *r) {
         host_sim_lose_events(r->w.host, 1 + pick(r, 5));
 }
 
+static void do_rebind(Random *r) {
+        const char *name = names[pick(r, ELEMENTSOF(names))];
+        const Device *d = world_device(&r->w, address_of(name));
+        static const char *const drivers[] = { "", "vfio-pci", "nvidia", "nvme" };
+        const char *driver = drivers[pick(r, ELEMENTSOF(drivers))];
+
+        if (!r->foreign || !d)
+                return;
+        note(r, "rebind %s to \"%s\"\n", name, driver);
+        (void) host_sim_rebind(r->w.host, address_of(name), driver);
+}
+
+static void do_remove(Random *r) {
+        const char *name = names[pick(r, ELEMENTSOF(names))];
+
+        if (!r->foreign || pick(r, 8))
+                return;
+        note(r, "remove %s\n", name);
+        (void) (pick(r, 2) ? host_sim_surprise_remove : host_sim_remove)(r->w.host, address_of(name));
+}
+
+static void do_ask(Random *r) {
+        AssignOptions o = ASSIGN_OPTIONS_INIT;
+        _cleanup_error_ Error err = ERROR_INIT;
+        char **device = one_device(names[pick(r, ELEMENTSOF(names))]);
+
+        if (pick(r, 2))
+                (void) engine_plan(r->w.engine, &ALICE, device, OWNER, &o, on_other, r, &err);
+        else
+                (void) engine_get_facts(r->w.engine, &ALICE, device[0], NULL, pick(r, 2), on_other, r, &err);
+}
+
 static void (*const actions[])(Random *r) = {
         do_assign, do_assign, do_assign, do_release, do_release, do_client_gone, do_cancel, do_hold,   do_unhold,
-        do_fault,  do_run,    do_run,    do_run,     do_run,     do_run,         do_crash,  do_events,
+        do_fault,  do_run,    do_run,    do_run,     do_run,     do_run,         do_crash,  do_events, do_ask,
+        do_rebind, do_rebind, do_remove,
 };
 
 /* ---- invariants ---- */
@@ -216,6 +250,8 @@ static void check_acknowledged(Random *r) {
                 const Assignment *a = world_assignment(&r->w, r->acknowledged[i]);
 
                 ck_assert_msg(a != NULL, "lost %.8s\n%s", r->acknowledged[i], r->trace);
+                if (r->foreign)
+                        continue;
                 ck_assert_msg(a->state == ASSIGNMENT_ACTIVE, "%.8s is %s\n%s", a->id,
                               assignment_state_to_string(a->state), r->trace);
                 for (size_t k = 0; k < a->plan->n_devices; k++)
@@ -241,7 +277,7 @@ static void check_restored(Random *r, char drivers[][PCI_DRIVER_NAME_MAX]) {
 
         ck_assert_msg(world_n_assignments(&r->w) == 0, "%.8s stays %s\n%s", a ? a->id : "",
                       a ? assignment_state_to_string(a->state) : "", r->trace);
-        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+        for (size_t i = 0; i < ELEMENTSOF(names) && !r->foreign; i++) {
                 const Device *d = world_device(&r->w, address_of(names[i]));
 
                 ck_assert_msg(world_driver_is(&r->w, d->facts.address, drivers[i]), "%s is not on %s\n%s", names[i],
@@ -253,11 +289,23 @@ static void check_restored(Random *r, char drivers[][PCI_DRIVER_NAME_MAX]) {
         }
 }
 
-static void run_sequence(uint64_t seed) {
+static void check_nothing_left(Random *r) {
+        const Inventory *i = engine_inventory(r->w.engine);
+        const Job *j;
+
+        HASHMAP_FOREACH(j, i->jobs)
+                ck_assert_msg(j->finished, "job %llu goes on\n%s", (unsigned long long) j->id, r->trace);
+        for (size_t k = 0; k < i->n_devices; k++)
+                ck_assert_msg(!i->sorted[k]->job && !i->sorted[k]->assignment && !i->sorted[k]->stuck, "%s is not free\n%s",
+                              PCI_ADDRESS_TEXT(i->sorted[k]->facts.address), r->trace);
+}
+
+static void run_sequence(uint64_t seed, bool foreign) {
         char drivers[ELEMENTSOF(names)][PCI_DRIVER_NAME_MAX];
         Random *r = calloc(1, sizeof(Random));
 
         ck_assert_ptr_nonnull(r);
+        r->foreign = foreign;
         r->state = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
         world_init(&r->w);
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
@@ -270,25 +318,37 @@ static void run_sequence(uint64_t seed) {
         }
         give_everything_back(r);
         check_restored(r, drivers);
+        check_nothing_left(r);
         world_done(&r->w);
         free(r);
 }
 
-START_TEST(random_sequence) {
+static bool seed_of(int i, uint64_t *ret) {
         const char *seed = getenv("ENGINE_SEED");
-        uint64_t n = (uint64_t) _i;
 
-        if (seed) {
-                if (_i > 0)
-                        return;
-                ck_assert_int_eq(parse_u64(seed, 10, UINT64_MAX, &n), 0);
-        }
-        run_sequence(n);
+        *ret = (uint64_t) i;
+        return !seed || (i == 0 && parse_u64(seed, 10, UINT64_MAX, ret) >= 0);
+}
+
+START_TEST(alone_with_the_kernel) {
+        uint64_t seed;
+
+        if (seed_of(_i, &seed))
+                run_sequence(seed, false);
+}
+END_TEST
+
+START_TEST(among_other_hands) {
+        uint64_t seed;
+
+        if (seed_of(_i, &seed))
+                run_sequence(seed, true);
 }
 END_TEST
 
 static void add_tests(TCase *tcase) {
-        tcase_add_loop_test(tcase, random_sequence, 0, SEQUENCES);
+        tcase_add_loop_test(tcase, alone_with_the_kernel, 0, SEQUENCES);
+        tcase_add_loop_test(tcase, among_other_hands, 0, SEQUENCES);
 }
 
 UNIT_MAIN("engine-random", add_tests);
