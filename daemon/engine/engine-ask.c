@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Plan and Explain: the whole decision of an Assign, on facts read afresh, with nothing written and nothing claimed. A
- * refusal is an answer here.
+ * Plan and Explain: the whole decision of an Assign, on facts read afresh, with nothing written and
+ * nothing claimed. A refusal is an answer here.
  */
 
 #include <assert.h>
@@ -56,7 +56,8 @@ static void ask_answer(Task *t) {
                 (void) json_set_string(j, "message", refusal.message);
         }
         if (q->plan_only) {
-                if (add_plan(e, q, &asked, assignable, j, token, &err) < 0 && err.code != ERROR_NONE) {
+                if (add_plan(e, q, &asked, assignable, j, token, &err) < 0 &&
+                    err.code != ERROR_NONE) {
                         task_refuse(t, &err);
                         return;
                 }
@@ -74,7 +75,8 @@ static void ask_answer(Task *t) {
 static void facts_finished(Task *t, const HostResult *result) {
         _cleanup_error_ Error err = ERROR_INIT;
 
-        /* A device that cannot be read is a blocker of the verdict; only a worker that failed as a whole is an error. */
+        /* A device that cannot be read is a blocker of the verdict; only a worker that failed as a
+         * whole is an error. */
         if (result->outcome == HOST_OUTCOME_DONE || result->outcome == HOST_OUTCOME_UNKNOWN)
                 ask_answer(t);
         else {
@@ -91,7 +93,8 @@ static void facts_known(Task *t) {
 }
 
 /* Members that are stuck are not read: that would block too, and the verdict says it. */
-static int ask(Engine *e, const Caller *c, Request *q, EngineReply reply, void *userdata, Error *err) {
+static int ask(Engine *e, const Caller *c, Request *q, EngineReply reply, void *userdata,
+               Error *err) {
         _cleanup_free_ Device **devices = NULL, **members = NULL;
         _cleanup_free_ PciAddress *to_read = NULL;
         AskedFor asked;
@@ -126,8 +129,8 @@ static int ask(Engine *e, const Caller *c, Request *q, EngineReply reply, void *
         return error_set(err, ERROR_BUSY, "Too much is waiting for a worker; try again");
 }
 
-int engine_plan(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
-                EngineReply reply, void *userdata, Error *err) {
+int engine_plan(Engine *e, const Caller *c, char *const *devices, const char *owner,
+                const AssignOptions *o, EngineReply reply, void *userdata, Error *err) {
         _cleanup_(request_freep) Request *q = NULL;
         AssignOptions options;
         int r;
@@ -148,16 +151,17 @@ int engine_plan(Engine *e, const Caller *c, char *const *devices, const char *ow
                 return r;
         q->plan_only = true;
         if (o->uid != UID_UNSET || o->by_node) {
-                q->node_owner = strjoinf("%u:%u", (unsigned) (o->uid != UID_UNSET ? o->uid : c->uid),
-                                         o->gid != GID_UNSET ? (unsigned) o->gid : 0U);
+                q->node_owner =
+                        strjoinf("%u:%u", (unsigned) (o->uid != UID_UNSET ? o->uid : c->uid),
+                                 o->gid != GID_UNSET ? (unsigned) o->gid : 0U);
                 if (!q->node_owner)
                         return error_set(err, ERROR_FAILED, "Not enough memory");
         }
         return ask(e, c, TAKE_PTR(q), reply, userdata, err);
 }
 
-int engine_explain(Engine *e, const Caller *c, const char *device, const char *owner, EngineReply reply,
-                   void *userdata, Error *err) {
+int engine_explain(Engine *e, const Caller *c, const char *device, const char *owner,
+                   EngineReply reply, void *userdata, Error *err) {
         char *devices[] = { (char *) device, NULL };
         AssignOptions o = ASSIGN_OPTIONS_INIT;
         _cleanup_(request_freep) Request *q = NULL;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Assign, from the request to an active assignment: claim in memory, fresh facts, verdict, plan, token, journal, worker,
- * journal. Until the journal has the plan nothing is written to the kernel; until it has the outcome nothing is
- * acknowledged. A failure leaves what was before; an unknown outcome keeps the claim until the facts are known again.
+ * Assign, from the request to an active assignment: claim in memory, fresh facts, verdict, plan,
+ * token, journal, worker, journal. Until the journal has the plan nothing is written to the kernel;
+ * until it has the outcome nothing is acknowledged. A failure leaves what was before; an unknown
+ * outcome keeps the claim until the facts are known again.
  */
 
 #include <assert.h>
@@ -25,7 +26,8 @@ const char *assignment_node_owner(const Assignment *a, char *buffer, size_t size
         assert(a);
         if (a->user_uid == UID_UNSET && !a->by_node)
                 return NULL;
-        (void) snprintf(buffer, size, "%u:%u", (unsigned) (a->user_uid == UID_UNSET ? a->creator_uid : a->user_uid),
+        (void) snprintf(buffer, size, "%u:%u",
+                        (unsigned) (a->user_uid == UID_UNSET ? a->creator_uid : a->user_uid),
                         a->user_gid == GID_UNSET ? 0U : (unsigned) a->user_gid);
         return buffer;
 }
@@ -41,7 +43,8 @@ static void assign_fail(Task *t, Error *err) {
         if (t->cancelled)
                 (void) error_set(err, ERROR_FAILED, "The job was cancelled");
         if (a)
-                engine_audit(a, MESSAGE_DENIED, LOG_NOTICE, "Refused to assign to %s: %s", a->owner, err->message);
+                engine_audit(a, MESSAGE_DENIED, LOG_NOTICE, "Refused to assign to %s: %s", a->owner,
+                             err->message);
         if (a && a->job == j)
                 a->job = NULL;
         if (a && a->plan) /* the job may have got no plan of its own yet */
@@ -74,7 +77,8 @@ static void assign_done(Task *t) {
         unrecorded = r < 0;
         engine_refresh_plan(e, a->plan);
         if (unrecorded) {
-                (void) error_set(&err, ERROR_FAILED, "The assignment could not be recorded: %s; it is taken back",
+                (void) error_set(&err, ERROR_FAILED,
+                                 "The assignment could not be recorded: %s; it is taken back",
                                  strerrordesc_np(-r));
                 engine_job_finish(e, j, JOB_FAILED, &err);
         } else {
@@ -85,9 +89,11 @@ static void assign_done(Task *t) {
         task_free(t);
         r = owner_set_deadline(e, a);
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to watch the deadline of assignment %s: %m", a->id);
+                (void) log_warning_errno(r, "Failed to watch the deadline of assignment %s: %m",
+                                         a->id);
         if (unrecorded || a->release_wanted)
-                (void) engine_begin_release(e, a, NULL, false, unrecorded ? "not recorded" : "asked for meanwhile");
+                (void) engine_begin_release(e, a, NULL, false,
+                                            unrecorded ? "not recorded" : "asked for meanwhile");
 }
 
 /* ---- the plan runs ---- */
@@ -130,7 +136,9 @@ static void assign_undo(Task *t) {
         if (a) {
                 r = engine_begin_undo(e, a, t->plan, t->job);
                 if (r < 0)
-                        (void) log_error_errno(r, "Failed to undo the plan of assignment %s; a restart will: %m", a->id);
+                        (void) log_error_errno(
+                                r, "Failed to undo the plan of assignment %s; a restart will: %m",
+                                a->id);
         }
         task_free(t);
 }
@@ -168,13 +176,14 @@ static void plan_finished(Task *t, const HostResult *result) {
                 assign_undo(t);
                 return;
         }
-        engine_audit(a, MESSAGE_ROLLED_BACK, LOG_NOTICE, "The assignment to %s was rolled back: %s", a->owner,
-                     err.message);
+        engine_audit(a, MESSAGE_ROLLED_BACK, LOG_NOTICE, "The assignment to %s was rolled back: %s",
+                     a->owner, err.message);
         r = store_end(e->store, a->plan->id, result->outcome, NULL);
         if (r >= 0)
                 r = store_forget(e->store, a->id);
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to record the end of a plan; a restart looks at it again: %m");
+                (void) log_warning_errno(
+                        r, "Failed to record the end of a plan; a restart looks at it again: %m");
         assign_fail(t, &err);
 }
 
@@ -192,7 +201,8 @@ static int journal_and_run(Task *t, Assignment *a, Error *err) {
         engine_job_changed(e, j);
         r = store_begin(e->store, a->plan, a);
         if (r < 0)
-                return error_set(err, ERROR_FAILED, "The plan could not be recorded, so nothing was done: %s",
+                return error_set(err, ERROR_FAILED,
+                                 "The plan could not be recorded, so nothing was done: %s",
                                  strerrordesc_np(-r));
         r = task_run_plan(t, plan_finished);
         if (r < 0) {
@@ -221,17 +231,21 @@ static int decide(Task *t, Assignment *a, Error *err) {
                 return r;
         r = engine_plan_members(e, &asked, &members, &n);
         if (r < 0)
-                return error_set(err, ERROR_NOT_SUPPORTED, "The IOMMU groups have too many members");
-        /* The claim was made before the facts were read: a member that came meanwhile is not in it. */
+                return error_set(err, ERROR_NOT_SUPPORTED,
+                                 "The IOMMU groups have too many members");
+        /* The claim was made before the facts were read: a member that came meanwhile is not in it.
+         */
         for (size_t i = 0; i < n; i++)
                 if (!plan_find_device(a->plan, members[i]->facts.address))
-                        return error_set(err, ERROR_PLAN_STALE, "%s joined the IOMMU group meanwhile; try again",
+                        return error_set(err, ERROR_PLAN_STALE,
+                                         "%s joined the IOMMU group meanwhile; try again",
                                          PCI_ADDRESS_TEXT(members[i]->facts.address));
         engine_token(&asked, q->owner, members, n, token);
         r = engine_token_check(q->token, token, err);
         if (r < 0)
                 return r;
-        return engine_plan_assign(e, &asked, assignment_node_owner(a, owner, sizeof(owner)), a->plan, err);
+        return engine_plan_assign(e, &asked, assignment_node_owner(a, owner, sizeof(owner)),
+                                  a->plan, err);
 }
 
 static void facts_finished(Task *t, const HostResult *result) {
@@ -239,7 +253,8 @@ static void facts_finished(Task *t, const HostResult *result) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         if (result->outcome == HOST_OUTCOME_UNKNOWN) {
-                /* Nothing was written. The task stays for its stuck devices; the assignment does not. */
+                /* Nothing was written. The task stays for its stuck devices; the assignment does
+                 * not. */
                 Task *rest = t;
                 Job *j = task_job(t);
 
@@ -296,8 +311,8 @@ static void memlock_finished(Task *t, const HostResult *result) {
 
 /* ---- the request ---- */
 
-static int fill_assignment(Engine *e, const Caller *c, const Request *q, const AssignOptions *o, Error *err,
-                           Assignment *a) {
+static int fill_assignment(Engine *e, const Caller *c, const Request *q, const AssignOptions *o,
+                           Error *err, Assignment *a) {
         int r = engine_random_id(a->id);
 
         if (r < 0)
@@ -314,7 +329,8 @@ static int fill_assignment(Engine *e, const Caller *c, const Request *q, const A
         if (free_and_strdup(&a->owner, q->owner) < 0 || strv_copy(o->labels, &a->labels) < 0 ||
             free_and_strdup(&a->request_id, o->request_id) < 0 ||
             free_and_strdup(&a->force_reason, o->force ? o->force_reason : NULL) < 0 ||
-            free_and_strdup(&a->bus_name, a->lifetime == LIFETIME_CONNECTION ? c->bus_name : NULL) < 0)
+            free_and_strdup(&a->bus_name, a->lifetime == LIFETIME_CONNECTION ? c->bus_name : NULL) <
+                    0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
         if (o->pidfd < 0)
                 return 0;
@@ -322,7 +338,9 @@ static int fill_assignment(Engine *e, const Caller *c, const Request *q, const A
         if (r < 0)
                 return r;
         a->pidfd = fcntl(o->pidfd, F_DUPFD_CLOEXEC, 3);
-        return a->pidfd < 0 ? error_set(err, ERROR_FAILED, "The pidfd cannot be kept: %s", strerrordesc_np(errno)) : 0;
+        return a->pidfd < 0 ? error_set(err, ERROR_FAILED, "The pidfd cannot be kept: %s",
+                                        strerrordesc_np(errno))
+                            : 0;
 }
 
 static int make_claim(Engine *e, const Request *q, Assignment *a, Error *err) {
@@ -336,8 +354,8 @@ static int make_claim(Engine *e, const Request *q, Assignment *a, Error *err) {
                 return r;
         r = engine_plan_members(e, &asked, &members, &n);
         if (r < 0)
-                return error_set(err, ERROR_NOT_SUPPORTED, "The IOMMU groups have more than %u members",
-                                 PLAN_DEVICES_MAX);
+                return error_set(err, ERROR_NOT_SUPPORTED,
+                                 "The IOMMU groups have more than %u members", PLAN_DEVICES_MAX);
         a->plan = plan_new(PLAN_ASSIGN);
         if (!a->plan || engine_plan_devices(&asked, members, n, a->plan) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
@@ -351,14 +369,16 @@ static void answer_again(Task *t) {
         if (a)
                 task_answer(t, &(EngineAnswer) { .assignment = a, .job = task_job(t) });
         else {
-                (void) error_set(&err, ERROR_FAILED, "The assignment failed meanwhile; see its job");
+                (void) error_set(&err, ERROR_FAILED,
+                                 "The assignment failed meanwhile; see its job");
                 task_refuse(t, &err);
         }
         task_free(t);
 }
 
 /* An answer that does not wait for the job, or, with wait, one more that does. */
-int engine_answer_for(Engine *e, const Caller *c, const Assignment *a, bool wait, EngineReply reply, void *userdata) {
+int engine_answer_for(Engine *e, const Caller *c, const Assignment *a, bool wait, EngineReply reply,
+                      void *userdata) {
         Task *t;
         int r = task_new(e, c, reply, userdata, &t);
 
@@ -370,20 +390,22 @@ int engine_answer_for(Engine *e, const Caller *c, const Assignment *a, bool wait
         return t->waits ? 0 : task_answer_later(t, answer_again);
 }
 
-static int find_earlier(Engine *e, const Caller *c, const AssignOptions *o, uint64_t hash, EngineReply reply,
-                        void *userdata, Error *err) {
+static int find_earlier(Engine *e, const Caller *c, const AssignOptions *o, uint64_t hash,
+                        EngineReply reply, void *userdata, Error *err) {
         Assignment *a = engine_find_request(e, c->uid, o->request_id);
 
         if (!a)
                 return 0;
         if (a->request_hash != hash)
-                return error_set(err, ERROR_INVALID, "request-id \"%s\" was used with other arguments", o->request_id);
+                return error_set(err, ERROR_INVALID,
+                                 "request-id \"%s\" was used with other arguments", o->request_id);
         return engine_answer_for(e, c, a, !o->no_wait, reply, userdata) < 0
                        ? error_set(err, ERROR_FAILED, "Not enough memory")
                        : 1;
 }
 
-static int start(Engine *e, const Caller *c, Assignment *a, Request *q, EngineReply reply, void *userdata, Error *err) {
+static int start(Engine *e, const Caller *c, Assignment *a, Request *q, EngineReply reply,
+                 void *userdata, Error *err) {
         Task *t;
         Job *j;
 
@@ -420,8 +442,8 @@ static int start(Engine *e, const Caller *c, Assignment *a, Request *q, EngineRe
         return 0;
 }
 
-static int check_request(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
-                         Error *err, Request **ret) {
+static int check_request(Engine *e, const Caller *c, char *const *devices, const char *owner,
+                         const AssignOptions *o, Error *err, Request **ret) {
         int r = engine_check_options(c, o, err);
 
         if (r >= 0)
@@ -432,8 +454,8 @@ static int check_request(Engine *e, const Caller *c, char *const *devices, const
 }
 
 /* The groups are taken: from here on a failure gives them back. */
-static int assign_claimed(Engine *e, const Caller *c, Assignment *a, Request *q, const AssignOptions *o,
-                          EngineReply reply, void *userdata, Error *err) {
+static int assign_claimed(Engine *e, const Caller *c, Assignment *a, Request *q,
+                          const AssignOptions *o, EngineReply reply, void *userdata, Error *err) {
         int r = inventory_add_assignment(e->inventory, a);
 
         if (r < 0) {
@@ -447,7 +469,8 @@ static int assign_claimed(Engine *e, const Caller *c, Assignment *a, Request *q,
         owner_watch_clients(e);
         r = owner_watch(e, a);
         if (r < 0)
-                r = error_set(err, ERROR_FAILED, "The process cannot be watched: %s", strerrordesc_np(-r));
+                r = error_set(err, ERROR_FAILED, "The process cannot be watched: %s",
+                              strerrordesc_np(-r));
         else
                 r = start(e, c, a, q, reply, userdata, err);
         if (r < 0) {
@@ -460,8 +483,8 @@ static int assign_claimed(Engine *e, const Caller *c, Assignment *a, Request *q,
         return 0;
 }
 
-int engine_assign(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
-                  EngineReply reply, void *userdata, Error *err) {
+int engine_assign(Engine *e, const Caller *c, char *const *devices, const char *owner,
+                  const AssignOptions *o, EngineReply reply, void *userdata, Error *err) {
         _cleanup_(assignment_freep) Assignment *a = NULL;
         _cleanup_(request_freep) Request *q = NULL;
         uint64_t hash;

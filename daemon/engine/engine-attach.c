@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Attach: an assignment goes over to a process, atomically. Its memory limit and the owner of the nodes come first, as a
- * small plan in the journal; then the new owner is recorded, and only then shown. Until that moment the old one holds it.
+ * Attach: an assignment goes over to a process, atomically. Its memory limit and the owner of the
+ * nodes come first, as a small plan in the journal; then the new owner is recorded, and only then
+ * shown. Until that moment the old one holds it.
  */
 
 #include <assert.h>
@@ -75,11 +76,13 @@ static void attach_done(Task *t) {
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_ATTACH);
         r = record_owner(t, a);
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to record who owns assignment %s now: %m", a->id);
+                (void) log_warning_errno(r, "Failed to record who owns assignment %s now: %m",
+                                         a->id);
         r = owner_watch(e, a);
         if (r < 0)
                 (void) log_error_errno(r, "Failed to watch process %u: %m", a->pid);
-        engine_audit(a, MESSAGE_ASSIGNED, LOG_NOTICE, "Process %u took over the assignment of %s", a->pid, a->owner);
+        engine_audit(a, MESSAGE_ASSIGNED, LOG_NOTICE, "Process %u took over the assignment of %s",
+                     a->pid, a->owner);
         engine_job_finish(e, j, JOB_DONE, NULL);
         task_free(t);
         if (a->release_wanted)
@@ -113,7 +116,8 @@ static void node_owner_finished(Task *t, const HostResult *result) {
                 return;
         }
         if (store_end(e->store, t->plan->id, result->outcome, NULL) < 0)
-                log_warning("Failed to record the end of plan %s; a restart looks at it again", t->plan->id);
+                log_warning("Failed to record the end of plan %s; a restart looks at it again",
+                            t->plan->id);
         attach_fail(t, &err);
 }
 
@@ -126,14 +130,16 @@ static int node_owner_plan(Task *t, const Assignment *a, Error *err) {
         (void) assignment_node_owner(a, from, sizeof(from));
         (void) snprintf(to, sizeof(to), "%u:%u", (unsigned) at->uid,
                         a->user_gid == GID_UNSET ? 0U : (unsigned) a->user_gid);
-        r = engine_plan_node_owner(e, a->plan, a->state == ASSIGNMENT_RESERVED ? "0:0" : from, to, &t->plan);
+        r = engine_plan_node_owner(e, a->plan, a->state == ASSIGNMENT_RESERVED ? "0:0" : from, to,
+                                   &t->plan);
         if (r >= 0)
                 r = job_set_plan(task_job(t), t->plan);
         if (r < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
         r = store_begin(e->store, t->plan, a);
         if (r < 0)
-                return error_set(err, ERROR_FAILED, "The plan could not be recorded, so nothing was done: %s",
+                return error_set(err, ERROR_FAILED,
+                                 "The plan could not be recorded, so nothing was done: %s",
                                  strerrordesc_np(-r));
         r = task_run_plan(t, node_owner_finished);
         if (r < 0) {
@@ -150,12 +156,14 @@ static void attach_node(Task *t) {
         Attach *at = t->data;
 
         if (!a || t->cancelled || a->state == ASSIGNMENT_LOST) {
-                (void) error_set(&err, a && !t->cancelled ? ERROR_GONE : ERROR_FAILED, "The job was stopped");
+                (void) error_set(&err, a && !t->cancelled ? ERROR_GONE : ERROR_FAILED,
+                                 "The job was stopped");
                 attach_fail(t, &err);
                 return;
         }
         /* A node that rests is root's; one that is used changes hands only when the user does. */
-        if (at->uid == UID_UNSET && a->state == ASSIGNMENT_RESERVED && (a->by_node || a->user_uid != UID_UNSET))
+        if (at->uid == UID_UNSET && a->state == ASSIGNMENT_RESERVED &&
+            (a->by_node || a->user_uid != UID_UNSET))
                 at->uid = a->user_uid != UID_UNSET ? a->user_uid : a->creator_uid;
         if (at->uid == UID_UNSET || (at->uid == a->user_uid && a->state != ASSIGNMENT_RESERVED))
                 attach_done(t);
@@ -183,8 +191,8 @@ static int parse_user(const Caller *c, const char *uid, Error *err, uid_t *ret) 
         if (parse_u32(uid, 10, UINT32_MAX - 1, &v) < 0)
                 return error_set(err, ERROR_INVALID, "uid must be a number or empty");
         if (v != c->uid && !c->may_manage_others)
-                return error_set(err, ERROR_NOT_AUTHORIZED, "uid %u is not the caller's own uid %u", v,
-                                 (unsigned) c->uid);
+                return error_set(err, ERROR_NOT_AUTHORIZED, "uid %u is not the caller's own uid %u",
+                                 v, (unsigned) c->uid);
         *ret = v;
         return 0;
 }
@@ -194,13 +202,15 @@ static int check_attach(const Assignment *a, Error *err) {
                 return error_set(err, ERROR_BUSY, "Job %llu works on assignment %s; wait for it",
                                  (unsigned long long) a->job->id, a->id);
         if (a->state != ASSIGNMENT_ACTIVE && a->state != ASSIGNMENT_RESERVED)
-                return error_set(err, ERROR_INVALID, "Assignment %s is %s; only an active or reserved one takes a process",
-                                 a->id, assignment_state_to_string(a->state));
+                return error_set(
+                        err, ERROR_INVALID,
+                        "Assignment %s is %s; only an active or reserved one takes a process",
+                        a->id, assignment_state_to_string(a->state));
         return 0;
 }
 
-static int attach_start(Engine *e, const Caller *c, Assignment *a, Attach *at, EngineReply reply, void *userdata,
-                        Error *err) {
+static int attach_start(Engine *e, const Caller *c, Assignment *a, Attach *at, EngineReply reply,
+                        void *userdata, Error *err) {
         Task *t;
         Job *j;
         int r;
@@ -238,8 +248,8 @@ static int attach_start(Engine *e, const Caller *c, Assignment *a, Attach *at, E
         return 0;
 }
 
-int engine_attach(Engine *e, const Caller *c, const char *assignment, int pidfd, const char *uid, uint64_t memlock,
-                  EngineReply reply, void *userdata, Error *err) {
+int engine_attach(Engine *e, const Caller *c, const char *assignment, int pidfd, const char *uid,
+                  uint64_t memlock, EngineReply reply, void *userdata, Error *err) {
         Assignment *a;
         Attach *at;
         uid_t user;
@@ -258,11 +268,13 @@ int engine_attach(Engine *e, const Caller *c, const char *assignment, int pidfd,
         if (!at)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
         *at = (Attach) { .pidfd = -EBADF, .memlock = memlock, .uid = user };
-        r = owner_prove(c, pidfd, user != UID_UNSET ? user : a->user_uid, err, &at->pid, &at->pid_start);
+        r = owner_prove(c, pidfd, user != UID_UNSET ? user : a->user_uid, err, &at->pid,
+                        &at->pid_start);
         if (r >= 0) {
                 at->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
                 if (at->pidfd < 0)
-                        r = error_set(err, ERROR_FAILED, "The pidfd cannot be kept: %s", strerrordesc_np(errno));
+                        r = error_set(err, ERROR_FAILED, "The pidfd cannot be kept: %s",
+                                      strerrordesc_np(errno));
         }
         if (r < 0) {
                 attach_free(at);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What a request must pass before anything is read: its arguments, the quotas, and the claim on whole IOMMU groups. The
- * claim is taken in memory within the call, so of two requests for one group, however they interleave, the second one is
- * refused.
+ * What a request must pass before anything is read: its arguments, the quotas, and the claim on
+ * whole IOMMU groups. The claim is taken in memory within the call, so of two requests for one
+ * group, however they interleave, the second one is refused.
  */
 
 #include <assert.h>
@@ -15,26 +15,34 @@
 
 static int check_owner(const char *owner, Error *err) {
         if (!owner || !string_is_safe(owner, OWNER_MAX - 1))
-                return error_set(err, ERROR_INVALID, "The owner must be 1 to %u bytes of UTF-8 without control characters",
-                                 OWNER_MAX - 1);
+                return error_set(
+                        err, ERROR_INVALID,
+                        "The owner must be 1 to %u bytes of UTF-8 without control characters",
+                        OWNER_MAX - 1);
         return 0;
 }
 
 static int check_texts(const AssignOptions *o, Error *err) {
         for (size_t i = 0; o->labels && o->labels[i]; i++) {
                 if (i >= LABELS_MAX)
-                        return error_set(err, ERROR_INVALID, "There are more than %u labels", LABELS_MAX);
+                        return error_set(err, ERROR_INVALID, "There are more than %u labels",
+                                         LABELS_MAX);
                 if (!string_is_safe(o->labels[i], LABEL_SIZE_MAX) || !strchr(o->labels[i], '='))
-                        return error_set(err, ERROR_INVALID, "A label must be \"key=value\", at most %u bytes, without "
-                                                             "control characters", LABEL_SIZE_MAX);
+                        return error_set(err, ERROR_INVALID,
+                                         "A label must be \"key=value\", at most %u bytes, without "
+                                         "control characters",
+                                         LABEL_SIZE_MAX);
         }
         if (o->request_id && !string_is_safe(o->request_id, REQUEST_ID_MAX))
-                return error_set(err, ERROR_INVALID, "request-id must be 1 to %u bytes without control characters",
+                return error_set(err, ERROR_INVALID,
+                                 "request-id must be 1 to %u bytes without control characters",
                                  REQUEST_ID_MAX);
         if (o->driver && (!pci_driver_name_is_valid(o->driver) || !pci_driver_is_vfio(o->driver)))
-                return error_set(err, ERROR_INVALID, "driver must name a VFIO driver, such as vfio-pci");
+                return error_set(err, ERROR_INVALID,
+                                 "driver must name a VFIO driver, such as vfio-pci");
         if (o->force && (!o->force_reason || !string_is_safe(o->force_reason, LABEL_SIZE_MAX)))
-                return error_set(err, ERROR_INVALID, "force needs a reason, 1 to %u bytes of text, for the log",
+                return error_set(err, ERROR_INVALID,
+                                 "force needs a reason, 1 to %u bytes of text, for the log",
                                  LABEL_SIZE_MAX);
         return 0;
 }
@@ -43,10 +51,11 @@ static int check_user(const Caller *c, const AssignOptions *o, Error *err) {
         if (o->force && !c->may_force)
                 return error_set(err, ERROR_NOT_AUTHORIZED, "The caller may not use force");
         if (o->uid != UID_UNSET && o->uid != c->uid && !c->may_manage_others)
-                return error_set(err, ERROR_NOT_AUTHORIZED, "uid %u is not the caller's own uid %u", (unsigned) o->uid,
-                                 (unsigned) c->uid);
+                return error_set(err, ERROR_NOT_AUTHORIZED, "uid %u is not the caller's own uid %u",
+                                 (unsigned) o->uid, (unsigned) c->uid);
         if (o->gid != GID_UNSET && !c->may_manage_others)
-                return error_set(err, ERROR_NOT_AUTHORIZED, "gid may be given by administrators only");
+                return error_set(err, ERROR_NOT_AUTHORIZED,
+                                 "gid may be given by administrators only");
         if (o->gid != GID_UNSET && o->uid == UID_UNSET)
                 return error_set(err, ERROR_INVALID, "gid needs uid");
         return 0;
@@ -65,12 +74,16 @@ int engine_check_options(const Caller *c, const AssignOptions *o, Error *err) {
         if (o->lifetime == LIFETIME_PROCESS && o->pidfd < 0)
                 return error_set(err, ERROR_INVALID, "Lifetime process needs a pidfd");
         if ((o->lifetime == LIFETIME_CONNECTION || o->lifetime < 0) && isempty(c->bus_name))
-                return error_set(err, ERROR_INVALID, "Lifetime connection needs a client on the bus");
+                return error_set(err, ERROR_INVALID,
+                                 "Lifetime connection needs a client on the bus");
         if (o->memlock > 0 && o->pidfd < 0)
-                return error_set(err, ERROR_INVALID, "memlock needs the pidfd of the process to raise it for");
-        if (o->attach_within > 0 && (o->lifetime != LIFETIME_PERSISTENT && o->lifetime != LIFETIME_CONNECTION &&
-                                     o->lifetime >= 0))
-                return error_set(err, ERROR_INVALID, "attach-within has no meaning where a process is attached already");
+                return error_set(err, ERROR_INVALID,
+                                 "memlock needs the pidfd of the process to raise it for");
+        if (o->attach_within > 0 && (o->lifetime != LIFETIME_PERSISTENT &&
+                                     o->lifetime != LIFETIME_CONNECTION && o->lifetime >= 0))
+                return error_set(
+                        err, ERROR_INVALID,
+                        "attach-within has no meaning where a process is attached already");
         return 0;
 }
 
@@ -87,12 +100,15 @@ int engine_check_quota(Engine *e, const Caller *c, Error *err) {
         const EngineOptions *o = &e->options;
 
         if (o->max_assignments > 0 && hashmap_size(e->inventory->assignments) >= o->max_assignments)
-                return error_set(err, ERROR_POLICY_DENIED, "There are %u assignments, as many as max-assignments allows",
-                                 o->max_assignments);
-        if (o->max_assignments_per_uid > 0 && assignments_of(e, c->uid) >= o->max_assignments_per_uid)
                 return error_set(err, ERROR_POLICY_DENIED,
-                                 "uid %u has %u assignments, as many as max-assignments-per-uid allows",
-                                 (unsigned) c->uid, o->max_assignments_per_uid);
+                                 "There are %u assignments, as many as max-assignments allows",
+                                 o->max_assignments);
+        if (o->max_assignments_per_uid > 0 &&
+            assignments_of(e, c->uid) >= o->max_assignments_per_uid)
+                return error_set(
+                        err, ERROR_POLICY_DENIED,
+                        "uid %u has %u assignments, as many as max-assignments-per-uid allows",
+                        (unsigned) c->uid, o->max_assignments_per_uid);
         return engine_check_job_quota(e, c, err);
 }
 
@@ -104,8 +120,10 @@ static uint64_t hash_text(uint64_t h, const char *s) {
 
 uint64_t engine_request_hash(char *const *devices, const char *owner, const AssignOptions *o) {
         uint64_t h = hash_text(HASH_INIT, owner);
-        const uint64_t numbers[] = { (uint64_t) o->lifetime, o->group, o->force, o->uid, o->gid, o->by_node, o->memlock,
-                                     o->attach_within, o->pidfd >= 0 };
+        const uint64_t numbers[] = {
+                (uint64_t) o->lifetime, o->group,   o->force,         o->uid,        o->gid,
+                o->by_node,             o->memlock, o->attach_within, o->pidfd >= 0,
+        };
 
         assert(o);
         for (size_t i = 0; devices && devices[i]; i++)
@@ -149,7 +167,8 @@ static int resolve_devices(Engine *e, char *const *devices, Request *q, Error *e
         if (n == 0)
                 return error_set(err, ERROR_INVALID, "No device is named");
         if (n > REQUEST_DEVICES_MAX)
-                return error_set(err, ERROR_INVALID, "%zu devices are named, more than %u", n, REQUEST_DEVICES_MAX);
+                return error_set(err, ERROR_INVALID, "%zu devices are named, more than %u", n,
+                                 REQUEST_DEVICES_MAX);
         q->devices = calloc(n, sizeof(PciAddress));
         if (!q->devices)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
@@ -168,7 +187,8 @@ static int resolve_devices(Engine *e, char *const *devices, Request *q, Error *e
         return 0;
 }
 
-int request_new(Engine *e, char *const *devices, const char *owner, const AssignOptions *o, Error *err, Request **ret) {
+int request_new(Engine *e, char *const *devices, const char *owner, const AssignOptions *o,
+                Error *err, Request **ret) {
         _cleanup_(request_freep) Request *q = calloc(1, sizeof(Request));
         int r;
 
@@ -193,8 +213,8 @@ int request_new(Engine *e, char *const *devices, const char *owner, const Assign
         return 0;
 }
 
-int request_asked_for(Engine *e, const Request *q, const Assignment *self, Error *err, Device ***ret_devices,
-                      AskedFor *ret) {
+int request_asked_for(Engine *e, const Request *q, const Assignment *self, Error *err,
+                      Device ***ret_devices, AskedFor *ret) {
         _cleanup_free_ Device **devices = calloc(q->n_devices, sizeof(Device *));
 
         if (!devices)
@@ -202,7 +222,8 @@ int request_asked_for(Engine *e, const Request *q, const Assignment *self, Error
         for (size_t i = 0; i < q->n_devices; i++) {
                 devices[i] = inventory_device(e->inventory, q->devices[i]);
                 if (!devices[i])
-                        return error_set(err, ERROR_GONE, "%s went away", PCI_ADDRESS_TEXT(q->devices[i]));
+                        return error_set(err, ERROR_GONE, "%s went away",
+                                         PCI_ADDRESS_TEXT(q->devices[i]));
         }
         *ret = (AskedFor) {
                 .devices = devices,
@@ -222,21 +243,25 @@ int request_asked_for(Engine *e, const Request *q, const Assignment *self, Error
 static int refuse_claim(const Device *d, const Assignment *by, Error *err) {
         _cleanup_json_ Json *j = json_new_object();
         Json *list = json_new_array(), *one = json_new_object();
-        bool leaving = by && (by->state == ASSIGNMENT_RELEASING || by->state == ASSIGNMENT_CLEANING);
+        bool leaving =
+                by && (by->state == ASSIGNMENT_RELEASING || by->state == ASSIGNMENT_CLEANING);
         BlockerCode code = !by || leaving ? BLOCKER_JOB : BLOCKER_OWNED;
 
         (void) json_set_string(one, "device", PCI_ADDRESS_TEXT(d->facts.address));
         (void) json_set_string(one, "code", blocker_to_string(code));
         (void) json_set_string(one, "remedy", blocker_remedy(code));
         if (leaving)
-                (void) error_set(err, ERROR_BUSY, "%s is on its way back from %s; wait for its release",
+                (void) error_set(err, ERROR_BUSY,
+                                 "%s is on its way back from %s; wait for its release",
                                  PCI_ADDRESS_TEXT(d->facts.address), by->owner);
         else if (by)
-                (void) error_set(err, ERROR_OWNED, "%s belongs to %s: its IOMMU group has one owner at a time",
+                (void) error_set(err, ERROR_OWNED,
+                                 "%s belongs to %s: its IOMMU group has one owner at a time",
                                  PCI_ADDRESS_TEXT(d->facts.address), by->owner);
         else
                 (void) error_set(err, ERROR_BUSY, "%s is being worked on by job %llu",
-                                 PCI_ADDRESS_TEXT(d->facts.address), (unsigned long long) d->job->id);
+                                 PCI_ADDRESS_TEXT(d->facts.address),
+                                 (unsigned long long) d->job->id);
         if (by)
                 (void) json_set_string(one, "proof", by->owner);
         if (err)
@@ -259,7 +284,8 @@ int engine_claim(Engine *e, Assignment *a, const Plan *plan, Error *err) {
                 const Assignment *by;
 
                 if (!d)
-                        return error_set(err, ERROR_GONE, "%s went away", PCI_ADDRESS_TEXT(plan->devices[i].address));
+                        return error_set(err, ERROR_GONE, "%s went away",
+                                         PCI_ADDRESS_TEXT(plan->devices[i].address));
                 by = d->assignment ? d->assignment : d->group ? d->group->assignment : NULL;
                 if (by || d->job)
                         return refuse_claim(d, by, err);
@@ -324,7 +350,8 @@ void engine_drop_assignment(Engine *e, Assignment *a) {
         if (!plan)
                 return;
         tell_claim(e, plan);
-        for (size_t i = 0; i < plan->n_devices; i++) { /* what was kept for the assignment's sake alone */
+        /* What was kept for the assignment's sake alone. */
+        for (size_t i = 0; i < plan->n_devices; i++) {
                 Device *d = inventory_device(e->inventory, plan->devices[i].address);
 
                 if (d && d->gone)

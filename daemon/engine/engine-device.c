@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Work on a device that belongs to no assignment's life: a reset, and the number of virtual functions. Facts are read
- * first; a plan goes the same way through the journal as an assign. The kernel has one lock for what adds and removes
- * functions, so while that is blocked a further change is refused at once.
+ * Work on a device that belongs to no assignment's life: a reset, and the number of virtual
+ * functions. Facts are read first; a plan goes the same way through the journal as an assign. The
+ * kernel has one lock for what adds and removes functions, so while that is blocked a further
+ * change is refused at once.
  */
 
 #include <assert.h>
@@ -37,8 +38,9 @@ static void work_finished(Task *t, const HostResult *result) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         if (result->outcome != HOST_OUTCOME_DONE)
-                (void) engine_result_error(result, w->kind == PLAN_RESET ? "Resetting" : "Setting the number of VFs",
-                                           &err);
+                (void) engine_result_error(
+                        result, w->kind == PLAN_RESET ? "Resetting" : "Setting the number of VFs",
+                        &err);
         if (result->outcome == HOST_OUTCOME_UNKNOWN) {
                 engine_job_set_state(e, j, JOB_STUCK);
                 task_refuse(t, &err);
@@ -53,13 +55,15 @@ static void work_finished(Task *t, const HostResult *result) {
                 return;
         }
         if (store_end(e->store, t->plan->id, result->outcome, NULL) < 0)
-                log_warning("Failed to record the end of plan %s; a restart looks at it again", t->plan->id);
+                log_warning("Failed to record the end of plan %s; a restart looks at it again",
+                            t->plan->id);
         if (result->outcome != HOST_OUTCOME_DONE) {
                 work_fail(t, &err);
                 return;
         }
         if (w->kind == PLAN_RESET)
-                (void) log_context(&(LogContext) { .message_id = MESSAGE_RESET, .device = PCI_ADDRESS_TEXT(w->address) },
+                (void) log_context(&(LogContext) { .message_id = MESSAGE_RESET,
+                                                  .device = PCI_ADDRESS_TEXT(w->address) },
                                    LOG_NOTICE, 0, "%s was reset", PCI_ADDRESS_TEXT(w->address));
         engine_job_finish(e, j, JOB_DONE, NULL);
         task_free(t);
@@ -73,7 +77,8 @@ static int check_present(const Device *d, Error *err) {
         if (d->gone || d->read_error == -ENODEV)
                 return error_set(err, ERROR_GONE, "%s is gone", name);
         if (d->stuck)
-                return error_set(err, ERROR_STUCK, "%s is stuck: a kernel operation on it has not come back", name);
+                return error_set(err, ERROR_STUCK,
+                                 "%s is stuck: a kernel operation on it has not come back", name);
         return 0;
 }
 
@@ -87,7 +92,8 @@ static int check_reset(const Device *d, Error *err) {
                 return error_set(err, ERROR_HOST_CRITICAL, "%s is needed by the host (%s)", name,
                                  d->use.criticals[0].proof);
         if (d->facts.driver[0] && !pci_driver_is_vfio(d->facts.driver))
-                return error_set(err, ERROR_BUSY, "%s is bound to %s; assign it first, or unbind it", name,
+                return error_set(err, ERROR_BUSY,
+                                 "%s is bound to %s; assign it first, or unbind it", name,
                                  d->facts.driver);
         if (isempty(d->facts.reset_method))
                 return error_set(err, ERROR_NOT_SUPPORTED, "%s has no reset method", name);
@@ -98,10 +104,12 @@ static int check_vf(Engine *e, const Device *vf, Error *err) {
         const Assignment *a = vf->assignment;
 
         if (a)
-                return error_set(err, ERROR_OWNED, "%s, a virtual function, is assigned to %s; release it first",
+                return error_set(err, ERROR_OWNED,
+                                 "%s, a virtual function, is assigned to %s; release it first",
                                  PCI_ADDRESS_TEXT(vf->facts.address), a->owner);
         if (vf->use.n_criticals > 0)
-                return error_set(err, ERROR_HOST_CRITICAL, "%s, a virtual function, is needed by the host (%s)",
+                return error_set(err, ERROR_HOST_CRITICAL,
+                                 "%s, a virtual function, is needed by the host (%s)",
                                  PCI_ADDRESS_TEXT(vf->facts.address), vf->use.criticals[0].proof);
         return 0;
 }
@@ -110,25 +118,25 @@ static int current_vfs(const Device *d, Error *err, uint32_t *ret) {
         const PciText *text = d->live ? d->live->attributes + PCI_ATTRIBUTE_SRIOV_NUMVFS : NULL;
 
         if (!text || text->state != FACT_PRESENT || parse_u32(text->text, 10, UINT16_MAX, ret) < 0)
-                return error_set(err, ERROR_NOT_SUPPORTED, "%s does not say how many virtual functions it has",
+                return error_set(err, ERROR_NOT_SUPPORTED,
+                                 "%s does not say how many virtual functions it has",
                                  PCI_ADDRESS_TEXT(d->facts.address));
         return 0;
 }
 
 /* First VF Offset and VF Stride are those of the count in force (PCIe 9.3.3.9, 9.3.3.10). */
 static int check_vfs(Engine *e, const Device *pf, uint32_t n, Error *err) {
-        uint32_t rid = ((uint32_t) pf->facts.address.bus << 8) + ((uint32_t) pf->facts.address.slot << 3) +
-                       pf->facts.address.function;
+        uint32_t rid = ((uint32_t) pf->facts.address.bus << 8) +
+                       ((uint32_t) pf->facts.address.slot << 3) + pf->facts.address.function;
 
         if (n > 0 && (!pf->config || !pf->config->has_sriov))
                 return error_set(err, ERROR_FAILED, "The SR-IOV capability of %s could not be read",
                                  PCI_ADDRESS_TEXT(pf->facts.address));
         for (uint32_t i = 0; i < n; i++) {
                 uint32_t v = rid + pf->config->sriov_offset + i * pf->config->sriov_stride;
-                const Device *vf = inventory_device(e->inventory, (PciAddress) { pf->facts.address.domain,
-                                                                                 (uint8_t) (v >> 8),
-                                                                                 (uint8_t) (v >> 3 & 31),
-                                                                                 (uint8_t) (v & 7) });
+                const Device *vf = inventory_device(
+                        e->inventory, (PciAddress) { pf->facts.address.domain, (uint8_t) (v >> 8),
+                                                    (uint8_t) (v >> 3 & 31), (uint8_t) (v & 7) });
                 int r = vf ? check_vf(e, vf, err) : 0;
 
                 if (r < 0)
@@ -139,8 +147,8 @@ static int check_vfs(Engine *e, const Device *pf, uint32_t n, Error *err) {
 
 /* ---- plans ---- */
 
-static int add_step(Plan *plan, StepType type, uint32_t timeout, const char *value, const char *undo,
-                    const char *expect) {
+static int add_step(Plan *plan, StepType type, uint32_t timeout, const char *value,
+                    const char *undo, const char *expect) {
         Step *s = plan_add_device_step(plan, type, plan->devices);
 
         if (!s)
@@ -158,7 +166,8 @@ static int plan_reset(Engine *e, Plan *plan) {
         if (r >= 0)
                 r = add_step(plan, STEP_AWAIT_READY, timeout, NULL, NULL, NULL);
         if (r >= 0)
-                r = add_step(plan, STEP_VERIFY, timeout, NULL, NULL, plan->devices[0].driver_before);
+                r = add_step(plan, STEP_VERIFY, timeout, NULL, NULL,
+                             plan->devices[0].driver_before);
         return r;
 }
 
@@ -172,8 +181,8 @@ static int plan_vfs(Engine *e, Plan *plan, uint32_t from, uint32_t to) {
         if (from > 0 && to > 0)
                 r = add_step(plan, STEP_SET_NUMVFS, e->options.step_timeout_msec, "0", before, "0");
         if (r >= 0)
-                r = add_step(plan, STEP_SET_NUMVFS, e->options.step_timeout_msec, after, from > 0 && to > 0 ? "0" : before,
-                             after);
+                r = add_step(plan, STEP_SET_NUMVFS, e->options.step_timeout_msec, after,
+                             from > 0 && to > 0 ? "0" : before, after);
         return r;
 }
 
@@ -212,10 +221,13 @@ static int work_run(Task *t, Error *err) {
                 return error_set(err, ERROR_FAILED, "Not enough memory");
         r = store_begin(e->store, t->plan, NULL);
         if (r < 0)
-                return error_set(err, ERROR_FAILED, "The plan could not be recorded, so nothing was done: %s",
+                return error_set(err, ERROR_FAILED,
+                                 "The plan could not be recorded, so nothing was done: %s",
                                  strerrordesc_np(-r));
         if (plan_has_removal(t->plan) && engine_removal_is_blocked(e))
-                r = error_set(err, ERROR_STUCK, "Another removal has not come back, and the kernel has one lock for all");
+                r = error_set(
+                        err, ERROR_STUCK,
+                        "Another removal has not come back, and the kernel has one lock for all");
         else if (task_run_plan(t, work_finished) < 0)
                 r = error_set(err, ERROR_BUSY, "Too much is waiting for a worker; try again");
         if (r < 0)
@@ -231,7 +243,8 @@ static void facts_finished(Task *t, const HostResult *result) {
 
         if (result->outcome != HOST_OUTCOME_DONE || !d || t->cancelled) {
                 if (!d)
-                        (void) error_set(&err, ERROR_GONE, "%s went away", PCI_ADDRESS_TEXT(w->address));
+                        (void) error_set(&err, ERROR_GONE, "%s went away",
+                                         PCI_ADDRESS_TEXT(w->address));
                 else
                         (void) error_from_result(&err, result, "Reading the facts");
                 if (result->outcome == HOST_OUTCOME_UNKNOWN) {
@@ -267,8 +280,8 @@ static void answer_job(Task *t) {
         task_free(t);
 }
 
-static int begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *work, bool no_wait, EngineReply reply,
-                      void *userdata, Error *err) {
+static int begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *work, bool no_wait,
+                      EngineReply reply, void *userdata, Error *err) {
         Task *t, *now;
         DeviceWork *w;
         Job *j;
@@ -280,7 +293,8 @@ static int begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *w
         if (r < 0)
                 return r;
         if (d->job)
-                return error_set(err, ERROR_BUSY, "%s is being worked on by job %llu", PCI_ADDRESS_TEXT(d->facts.address),
+                return error_set(err, ERROR_BUSY, "%s is being worked on by job %llu",
+                                 PCI_ADDRESS_TEXT(d->facts.address),
                                  (unsigned long long) d->job->id);
         if (task_new(e, c, no_wait ? NULL : reply, userdata, &t) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
@@ -294,7 +308,8 @@ static int begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *w
         }
         *w = *work;
         t->job = j->id;
-        r = task_read(t, &w->address, 1, HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE, facts_finished);
+        r = task_read(t, &w->address, 1, HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE,
+                      facts_finished);
         if (r < 0) {
                 t->reply = NULL;
                 engine_job_finish(e, j, JOB_FAILED, NULL);
@@ -309,7 +324,8 @@ static int begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *w
         return 0;
 }
 
-int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err) {
+int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineReply reply,
+                        void *userdata, Error *err) {
         Device *d;
         int r;
 
@@ -320,14 +336,15 @@ int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineRe
         if (r < 0)
                 return r;
         if (d->assignment && !c->may_manage_others && !engine_caller_owns(d->assignment, c->uid))
-                return error_set(err, ERROR_OWNED, "%s is assigned to %s; only its owner may reset it",
+                return error_set(err, ERROR_OWNED,
+                                 "%s is assigned to %s; only its owner may reset it",
                                  PCI_ADDRESS_TEXT(d->facts.address), d->assignment->owner);
-        return begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_RESET, .address = d->facts.address }, false, reply,
-                          userdata, err);
+        return begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_RESET, .address = d->facts.address },
+                          false, reply, userdata, err);
 }
 
-int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n, bool no_wait, EngineReply reply,
-                      void *userdata, Error *err) {
+int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n, bool no_wait,
+                      EngineReply reply, void *userdata, Error *err) {
         const char *name;
         Device *d;
         int r;
@@ -342,13 +359,19 @@ int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n
         if (d->facts.state[PCI_ATTRIBUTE_SRIOV_TOTALVFS] != FACT_PRESENT)
                 return error_set(err, ERROR_NOT_SUPPORTED, "%s has no SR-IOV", name);
         if (n > d->facts.sriov_totalvfs)
-                return error_set(err, ERROR_INVALID, "%s can have %u virtual functions at most, not %u", name,
+                return error_set(err, ERROR_INVALID,
+                                 "%s can have %u virtual functions at most, not %u", name,
                                  d->facts.sriov_totalvfs, n);
         if (d->assignment)
-                return error_set(err, ERROR_OWNED, "%s is assigned to %s", name, d->assignment->owner);
+                return error_set(err, ERROR_OWNED, "%s is assigned to %s", name,
+                                 d->assignment->owner);
         if (engine_removal_is_blocked(e))
-                return error_set(err, ERROR_STUCK, "Another removal has not come back, and the kernel has one lock for "
-                                                   "all");
-        return begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_SET_NUMVFS, .address = d->facts.address, .n_vfs = n },
-                          no_wait, reply, userdata, err);
+                return error_set(
+                        err, ERROR_STUCK,
+                        "Another removal has not come back, and the kernel has one lock for "
+                        "all");
+        return begin_work(
+                e, c, d,
+                &(DeviceWork) { .kind = PLAN_SET_NUMVFS, .address = d->facts.address, .n_vfs = n },
+                no_wait, reply, userdata, err);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Doctor: can this host assign devices at all, and if not, what has to be changed. Checks are a table over what a worker
- * found of the platform and over the inventory; the worst result is the exit code.
+ * Doctor: can this host assign devices at all, and if not, what has to be changed. Checks are a
+ * table over what a worker found of the platform and over the inventory; the worst result is the
+ * exit code.
  */
 
 #include <assert.h>
@@ -22,7 +23,8 @@ typedef struct Check {
         void (*run)(const Engine *e, const HostPlatform *p, Finding *ret);
 } Check;
 
-static _printf_(4, 5) void find(Finding *f, CheckResult result, const char *remedy, const char *format, ...) {
+static _printf_(4, 5) void find(Finding *f, CheckResult result, const char *remedy,
+                                const char *format, ...) {
         va_list ap;
 
         f->result = result;
@@ -36,10 +38,11 @@ static void check_iommu(const Engine *e, const HostPlatform *p, Finding *ret) {
         bool intel = strstr(p->vendor, "Intel"), amd = strstr(p->vendor, "AMD");
 
         if (hashmap_size(e->inventory->groups) > 0)
-                find(ret, CHECK_OK, NULL, "%zu IOMMU groups, %zu instances", hashmap_size(e->inventory->groups),
-                     e->inventory->n_iommus);
+                find(ret, CHECK_OK, NULL, "%zu IOMMU groups, %zu instances",
+                     hashmap_size(e->inventory->groups), e->inventory->n_iommus);
         else if (p->iommu_present == 1)
-                find(ret, CHECK_FAIL, "see whether the IOMMU's driver is loaded and in the initramfs",
+                find(ret, CHECK_FAIL,
+                     "see whether the IOMMU's driver is loaded and in the initramfs",
                      "An IOMMU is there but no function is in a group");
         else
                 find(ret, CHECK_FAIL,
@@ -50,22 +53,26 @@ static void check_iommu(const Engine *e, const HostPlatform *p, Finding *ret) {
 }
 
 static void check_remapping(const Engine *e, const HostPlatform *p, Finding *ret) {
-        const char *remedy = "turn interrupt remapping (and x2APIC) on in firmware; do not boot with intremap=off";
+        const char *remedy = "turn interrupt remapping (and x2APIC) on in firmware; do not boot "
+                             "with intremap=off";
 
         if (p->interrupt_remapping == 1)
                 find(ret, CHECK_OK, NULL, "Interrupts are remapped");
         else if (p->unsafe_interrupts == 1)
-                find(ret, CHECK_WARN, remedy, "vfio_iommu_type1.allow_unsafe_interrupts is on: a guest can inject any "
-                                              "interrupt into the host");
+                find(ret, CHECK_WARN, remedy,
+                     "vfio_iommu_type1.allow_unsafe_interrupts is on: a guest can inject any "
+                     "interrupt into the host");
         else if (p->interrupt_remapping == 0)
-                find(ret, CHECK_FAIL, remedy, "Interrupts are not remapped, so VFIO refuses every group");
+                find(ret, CHECK_FAIL, remedy,
+                     "Interrupts are not remapped, so VFIO refuses every group");
         else
                 find(ret, CHECK_OK, NULL, "Not known; VFIO says it when a group is attached");
 }
 
 static void check_vfio(const Engine *e, const HostPlatform *p, Finding *ret) {
         if (p->vfio_pci_available == 0 && p->vfio_pci_loaded != 1)
-                find(ret, CHECK_FAIL, "install the modules of the running kernel, or one with CONFIG_VFIO_PCI",
+                find(ret, CHECK_FAIL,
+                     "install the modules of the running kernel, or one with CONFIG_VFIO_PCI",
                      "There is no vfio-pci for kernel %s", p->kernel);
         else if (p->vfio_pci_loaded == 0)
                 find(ret, CHECK_WARN, "see the journal for why it could not be loaded",
@@ -87,7 +94,8 @@ static void check_backend(const Engine *e, const HostPlatform *p, Finding *ret) 
 static void check_noiommu(const Engine *e, const HostPlatform *p, Finding *ret) {
         if (p->noiommu_enabled == 1)
                 find(ret, CHECK_WARN, "set vfio.enable_unsafe_noiommu_mode=0",
-                     "vfio.enable_unsafe_noiommu_mode is on: devices without isolation can be opened");
+                     "vfio.enable_unsafe_noiommu_mode is on: devices without isolation can be "
+                     "opened");
         else
                 find(ret, CHECK_OK, NULL, "Devices without an IOMMU cannot be opened");
 }
@@ -107,7 +115,8 @@ static void check_waiting(const Engine *e, const HostPlatform *p, Finding *ret) 
 static void check_lockdown(const Engine *e, const HostPlatform *p, Finding *ret) {
         if (streq(p->lockdown, "integrity") || streq(p->lockdown, "confidentiality"))
                 find(ret, CHECK_WARN, "boot without lockdown where the missing facts are needed",
-                     "The kernel is locked down (%s): config space cannot be written, BARs not mapped by resource files",
+                     "The kernel is locked down (%s): config space cannot be written, BARs not "
+                     "mapped by resource files",
                      p->lockdown);
         else
                 find(ret, CHECK_OK, NULL, "Lockdown: %s", p->lockdown[0] ? p->lockdown : "unknown");
@@ -150,8 +159,10 @@ static void check_memlock(const Engine *e, const HostPlatform *p, Finding *ret) 
                 HASHMAP_FOREACH(b, e->inventory->assignments)
                         shared += a != b && a->user_uid != UID_UNSET && a->user_uid == b->user_uid;
         if (shared > 0)
-                find(ret, CHECK_WARN, "run each VM under a uid of its own, or hand over by descriptor",
-                     "Several assignments give their nodes to the same uid: its processes can open each other's");
+                find(ret, CHECK_WARN,
+                     "run each VM under a uid of its own, or hand over by descriptor",
+                     "Several assignments give their nodes to the same uid: its processes can open "
+                     "each other's");
         else
                 find(ret, CHECK_OK, NULL, "No two assignments share a user by node");
 }
@@ -170,7 +181,9 @@ static const Check checks[] = {
 };
 
 static char *doctor_to_text(const Engine *e) {
-        static const char *const names[] = { [CHECK_OK] = "ok", [CHECK_WARN] = "warn", [CHECK_FAIL] = "fail" };
+        static const char *const names[] = {
+                [CHECK_OK] = "ok", [CHECK_WARN] = "warn", [CHECK_FAIL] = "fail"
+        };
         _cleanup_json_ Json *j = json_new_object();
         Json *list = json_new_array();
         CheckResult worst = CHECK_OK;

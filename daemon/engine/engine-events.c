@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Events are edges, the kernel's state is the level: each event has read again exactly what it may have changed of one
- * device, and leads to one report. Nothing is enumerated. What differs from what an assignment left is reported as drift
- * and left alone.
+ * Events are edges, the kernel's state is the level: each event has read again exactly what it may
+ * have changed of one device, and leads to one report. Nothing is enumerated. What differs from
+ * what an assignment left is reported as drift and left alone.
  */
 
 #include <assert.h>
@@ -154,12 +154,14 @@ void engine_remove_device(Engine *e, Device *d) {
 
 /* ---- drift ---- */
 
-static void report_drift(Engine *e, Device *d, const char *what, const char *found, const char *expected) {
+static void report_drift(Engine *e, Device *d, const char *what, const char *found,
+                         const char *expected) {
         (void) log_context(&(LogContext) { .message_id = MESSAGE_DRIFT,
-                                           .device = PCI_ADDRESS_TEXT(d->facts.address),
-                                           .assignment = d->assignment->id,
-                                           .owner = d->assignment->owner },
-                           LOG_WARNING, 0, "%s: %s is \"%s\" and not \"%s\": somebody else changed it",
+                                          .device = PCI_ADDRESS_TEXT(d->facts.address),
+                                          .assignment = d->assignment->id,
+                                          .owner = d->assignment->owner },
+                           LOG_WARNING, 0,
+                           "%s: %s is \"%s\" and not \"%s\": somebody else changed it",
                            PCI_ADDRESS_TEXT(d->facts.address), what, found, expected);
         if (e->observer.drift)
                 e->observer.drift(d, what, found, expected, e->observer_userdata);
@@ -179,7 +181,8 @@ void engine_check_drift(Engine *e, Device *d) {
         if (!p)
                 return;
         if (!plan_device_is(p, &d->facts)) {
-                (void) snprintf(found, sizeof(found), "%04x:%04x", d->facts.vendor, d->facts.device);
+                (void) snprintf(found, sizeof(found), "%04x:%04x", d->facts.vendor,
+                                d->facts.device);
                 (void) snprintf(expected, sizeof(expected), "%04x:%04x", p->vendor, p->device);
                 report_drift(e, d, "identity", found, expected);
                 lose_assigned(e, d->assignment, d);
@@ -207,7 +210,8 @@ static DeviceHealth health_after(const char *error_event, DeviceHealth before) {
 }
 
 static void links_changed(Engine *e, Device *d, const HostEvent *event) {
-        DeviceHealth health = event->error_event ? health_after(event->error_event, d->health) : d->health;
+        DeviceHealth health =
+                event->error_event ? health_after(event->error_event, d->health) : d->health;
         bool healthy = health == d->health;
         Group *before = d->group;
         char driver[PCI_DRIVER_NAME_MAX];
@@ -220,7 +224,8 @@ static void links_changed(Engine *e, Device *d, const HostEvent *event) {
         if (r == -ENODEV)
                 return;
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to read %s again: %m", PCI_ADDRESS_TEXT(event->address));
+                (void) log_warning_errno(r, "Failed to read %s again: %m",
+                                         PCI_ADDRESS_TEXT(event->address));
         links = !streq(driver, d->facts.driver) || before != d->group;
         if (before != d->group)
                 group_left(e, before);
@@ -229,7 +234,8 @@ static void links_changed(Engine *e, Device *d, const HostEvent *event) {
         if (links)
                 engine_check_drift(e, d);
         if (links && d->read_error < 0)
-                (void) engine_want_read(e, d->facts.address); /* what blocked the last reading may be over */
+                (void) engine_want_read(
+                        e, d->facts.address); /* what blocked the last reading may be over */
 }
 
 static void children_changed(Engine *e, Device *d) {
@@ -246,15 +252,18 @@ static void children_changed(Engine *e, Device *d) {
         pci_use_done(&use);
 }
 
-/* Somebody unbinds or removes an open device (>= 6.6): the kernel waits for the owner, and many wait for the kernel. */
+/* Somebody unbinds or removes an open device (>= 6.6): the kernel waits for the owner, and many
+ * wait for the kernel. */
 static void removal_wanted(Engine *e, Device *d) {
         Assignment *a = d->assignment;
 
         if (!a || a->job || (a->state != ASSIGNMENT_ACTIVE && a->state != ASSIGNMENT_LOST))
                 return;
-        engine_audit(a, MESSAGE_DRIFT, LOG_WARNING, "%s is being taken away by somebody else while %s has it",
+        engine_audit(a, MESSAGE_DRIFT, LOG_WARNING,
+                     "%s is being taken away by somebody else while %s has it",
                      PCI_ADDRESS_TEXT(d->facts.address), a->owner);
-        engine_notice(e, a, "RemovalRequested", d->facts.address, "{\"reason\":\"foreign-unbind\",\"deadline\":0}");
+        engine_notice(e, a, "RemovalRequested", d->facts.address,
+                      "{\"reason\":\"foreign-unbind\",\"deadline\":0}");
 }
 
 static void iommu_changed(Engine *e) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Jobs: what a caller can watch of a task. A finished job stays readable until JOBS_KEPT_MAX newer ones have finished.
- * Whoever waits for a job is answered here, at its end, and nowhere else.
+ * Jobs: what a caller can watch of a task. A finished job stays readable until JOBS_KEPT_MAX newer
+ * ones have finished. Whoever waits for a job is answered here, at its end, and nowhere else.
  */
 
 #include <assert.h>
@@ -98,7 +98,8 @@ static void unmark_job(Engine *e, const Job *j) {
         const Assignment *a = inventory_assignment(e->inventory, j->assignment);
 
         unmark_plan(e, j->plan, j);
-        unmark_plan(e, a ? a->plan : NULL, j); /* it may have ended before it had a plan of its own */
+        unmark_plan(e, a ? a->plan : NULL,
+                    j); /* it may have ended before it had a plan of its own */
 }
 
 void engine_job_finish(Engine *e, Job *j, JobState s, Error *result) {
@@ -133,12 +134,18 @@ int engine_check_job_quota(Engine *e, const Caller *c, Error *err) {
         assert(e);
         assert(c);
         if (e->options.max_jobs > 0 && engine_jobs_running(e, 0, true) >= e->options.max_jobs)
-                return error_set(err, ERROR_BUSY, "%u jobs are running, as many as max-jobs allows; try again when one "
-                                                  "has finished", e->options.max_jobs);
-        if (e->options.max_jobs_per_uid > 0 && engine_jobs_running(e, c->uid, false) >= e->options.max_jobs_per_uid)
-                return error_set(err, ERROR_BUSY, "%u jobs of uid %u are running, as many as max-jobs-per-uid allows; "
-                                                  "try again when one has finished",
-                                 e->options.max_jobs_per_uid, (unsigned) c->uid);
+                return error_set(
+                        err, ERROR_BUSY,
+                        "%u jobs are running, as many as max-jobs allows; try again when one "
+                        "has finished",
+                        e->options.max_jobs);
+        if (e->options.max_jobs_per_uid > 0 &&
+            engine_jobs_running(e, c->uid, false) >= e->options.max_jobs_per_uid)
+                return error_set(
+                        err, ERROR_BUSY,
+                        "%u jobs of uid %u are running, as many as max-jobs-per-uid allows; "
+                        "try again when one has finished",
+                        e->options.max_jobs_per_uid, (unsigned) c->uid);
         return 0;
 }
 

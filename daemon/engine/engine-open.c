@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Handing over: a worker opens, the descriptors pass through the task to the caller and are closed here at once. No copy
- * is kept: one would make the device look held for ever.
+ * Handing over: a worker opens, the descriptors pass through the task to the caller and are closed
+ * here at once. No copy is kept: one would make the device look held for ever.
  */
 
 #include <assert.h>
@@ -16,7 +16,8 @@ static void fds_finished(Task *t, const HostResult *result) {
         if (t->assignment[0])
                 a = inventory_assignment(t->engine->inventory, t->assignment);
         if (result->outcome != HOST_OUTCOME_DONE)
-                (void) engine_result_error(result, t->assignment[0] ? "Opening" : "Taking the snapshot", &err);
+                (void) engine_result_error(
+                        result, t->assignment[0] ? "Opening" : "Taking the snapshot", &err);
         else if (t->assignment[0] && (!a || a->state != ASSIGNMENT_ACTIVE))
                 (void) error_set(&err, ERROR_BUSY, "The assignment ended meanwhile");
         if (err.code != ERROR_NONE)
@@ -51,17 +52,22 @@ static int open_one(Engine *e, const Assignment *a, const PlanDevice *p, bool de
         if (!d || d->gone)
                 return error_set(err, ERROR_GONE, "%s is gone", PCI_ADDRESS_TEXT(p->address));
         if (d->stuck)
-                return error_set(err, ERROR_STUCK, "%s is stuck: a kernel operation on it has not come back",
+                return error_set(err, ERROR_STUCK,
+                                 "%s is stuck: a kernel operation on it has not come back",
                                  PCI_ADDRESS_TEXT(p->address));
         if (!streq(d->facts.driver, strempty(p->driver)))
-                return error_set(err, ERROR_BUSY, "%s is on %s, not on %s any more: somebody rebound it; release it",
-                                 PCI_ADDRESS_TEXT(p->address), d->facts.driver[0] ? d->facts.driver : "no driver",
-                                 p->driver);
-        *ret = (HostOpenDevice) { .address = p->address, .group = p->group, .want_device = device_fd };
+                return error_set(err, ERROR_BUSY,
+                                 "%s is on %s, not on %s any more: somebody rebound it; release it",
+                                 PCI_ADDRESS_TEXT(p->address),
+                                 d->facts.driver[0] ? d->facts.driver : "no driver", p->driver);
+        *ret = (HostOpenDevice) { .address = p->address,
+                                 .group = p->group,
+                                 .want_device = device_fd };
         return 0;
 }
 
-static int find_planned(Engine *e, const Assignment *a, const char *name, Error *err, const PlanDevice **ret) {
+static int find_planned(Engine *e, const Assignment *a, const char *name, Error *err,
+                        const PlanDevice **ret) {
         Device *d;
         int r = inventory_resolve(e->inventory, name, err, &d);
 
@@ -74,13 +80,15 @@ static int find_planned(Engine *e, const Assignment *a, const char *name, Error 
         return 0;
 }
 
-static int open_devices(Engine *e, const Assignment *a, char *const *devices, const OpenOptions *o, Error *err, Task *t) {
+static int open_devices(Engine *e, const Assignment *a, char *const *devices, const OpenOptions *o,
+                        Error *err, Task *t) {
         bool named = devices && devices[0];
         size_t n = named ? strv_length(devices) : a->plan->n_devices, k = 0;
         int r = 0;
 
         if (n > PLAN_DEVICES_MAX)
-                return error_set(err, ERROR_INVALID, "%zu devices are named, more than there can be", n);
+                return error_set(err, ERROR_INVALID,
+                                 "%zu devices are named, more than there can be", n);
         t->open_devices = calloc(MAX(n, (size_t) 1), sizeof(HostOpenDevice));
         if (!t->open_devices)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
@@ -99,8 +107,8 @@ static int open_devices(Engine *e, const Assignment *a, char *const *devices, co
         return r;
 }
 
-int engine_open(Engine *e, const Caller *c, const char *assignment, char *const *devices, const OpenOptions *o,
-                EngineReply reply, void *userdata, Error *err) {
+int engine_open(Engine *e, const Caller *c, const char *assignment, char *const *devices,
+                const OpenOptions *o, EngineReply reply, void *userdata, Error *err) {
         Assignment *a;
         bool cdev;
         Task *t;
@@ -114,7 +122,8 @@ int engine_open(Engine *e, const Caller *c, const char *assignment, char *const 
                 return r;
         if (a->state != ASSIGNMENT_ACTIVE)
                 return error_set(err, a->state == ASSIGNMENT_LOST ? ERROR_GONE : ERROR_BUSY,
-                                 "Assignment %s is %s, not active", a->id, assignment_state_to_string(a->state));
+                                 "Assignment %s is %s, not active", a->id,
+                                 assignment_state_to_string(a->state));
         if (task_new(e, c, reply, userdata, &t) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
         (void) string_copy(t->assignment, sizeof(t->assignment), a->id);
@@ -129,12 +138,15 @@ int engine_open(Engine *e, const Caller *c, const char *assignment, char *const 
         t->request.open_devices = t->open_devices;
         t->request.container_fd = o->container_fd;
         t->request.iommufd = o->iommufd;
-        cdev = o->api == HOST_API_CDEV || (o->api == HOST_API_AUTO && e->platform_read && e->platform.vfio_group == 0);
+        cdev = o->api == HOST_API_CDEV ||
+               (o->api == HOST_API_AUTO && e->platform_read && e->platform.vfio_group == 0);
         t->request.want_container = !cdev && o->container_fd < 0 && o->iommufd < 0;
         t->request.want_iommufd = cdev && o->iommufd < 0;
         t->request.want_groups = true;
-        /* The caller's descriptors are borrowed for this call only: a queued request could not hold them. */
-        r = o->container_fd >= 0 || o->iommufd >= 0 ? task_run_now(t, open_finished) : task_run(t, open_finished);
+        /* The caller's descriptors are borrowed for this call only: a queued request could not hold
+         * them. */
+        r = o->container_fd >= 0 || o->iommufd >= 0 ? task_run_now(t, open_finished)
+                                                    : task_run(t, open_finished);
         if (r < 0) {
                 task_free(t);
                 return error_set(err, ERROR_BUSY, "No worker is free; try again");
@@ -142,7 +154,8 @@ int engine_open(Engine *e, const Caller *c, const char *assignment, char *const 
         return 0;
 }
 
-int engine_snapshot(Engine *e, const Caller *c, bool redact, EngineReply reply, void *userdata, Error *err) {
+int engine_snapshot(Engine *e, const Caller *c, bool redact, EngineReply reply, void *userdata,
+                    Error *err) {
         Task *t;
 
         assert(e);

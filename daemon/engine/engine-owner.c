@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Owners that live and die: clients on the bus, processes behind pidfds, deadlines by which somebody must have attached.
- * A death is an event like a Release call. Processes are known by pidfd; a pid is only ever kept to recognise the same
- * process after a restart, by its start time, within one boot (the journal does not outlive one).
+ * Owners that live and die: clients on the bus, processes behind pidfds, deadlines by which
+ * somebody must have attached. A death is an event like a Release call. Processes are known by
+ * pidfd; a pid is only ever kept to recognise the same process after a restart, by its start time,
+ * within one boot (the journal does not outlive one).
  */
 
 #include <assert.h>
@@ -140,9 +141,11 @@ void engine_client_gone(Engine *e, const char *bus_name) {
 
                 if (a->lifetime != LIFETIME_CONNECTION || !streq_ptr(a->bus_name, bus_name))
                         continue;
-                if (a->state == ASSIGNMENT_RELEASING || a->state == ASSIGNMENT_CLEANING || a->release_wanted)
+                if (a->state == ASSIGNMENT_RELEASING || a->state == ASSIGNMENT_CLEANING ||
+                    a->release_wanted)
                         continue;
-                engine_audit(a, MESSAGE_OWNER_DIED, LOG_NOTICE, "Client %s of %s left the bus", bus_name, a->owner);
+                engine_audit(a, MESSAGE_OWNER_DIED, LOG_NOTICE, "Client %s of %s left the bus",
+                             bus_name, a->owner);
                 r = engine_begin_release(e, a, NULL, false, "its client left the bus");
                 if (r < 0)
                         (void) log_error_errno(r, "Failed to take back assignment %s: %m", a->id);
@@ -197,7 +200,8 @@ int owner_set_deadline(Engine *e, Assignment *a) {
                 r = host_timer_new(e->host, deadline_passed, w, &w->deadline);
         if (r < 0)
                 return r;
-        return host_timer_set(w->deadline, a->attach_deadline > 0 ? a->attach_deadline : USEC_INFINITY);
+        return host_timer_set(w->deadline,
+                              a->attach_deadline > 0 ? a->attach_deadline : USEC_INFINITY);
 }
 
 void owner_watch_clients(Engine *e) {
@@ -269,7 +273,8 @@ static int process_uid(uint32_t pid, uid_t *ret) {
         return 0;
 }
 
-int owner_prove(const Caller *c, int pidfd, uid_t declared, Error *err, uint32_t *ret_pid, uint64_t *ret_start) {
+int owner_prove(const Caller *c, int pidfd, uid_t declared, Error *err, uint32_t *ret_pid,
+                uint64_t *ret_start) {
         uint32_t pid;
         uint64_t start = 0;
         uid_t uid = UID_UNSET;
@@ -288,11 +293,15 @@ int owner_prove(const Caller *c, int pidfd, uid_t declared, Error *err, uint32_t
         if (process_has_ended(pidfd))
                 return error_set(err, ERROR_INVALID, "The process behind pidfd has ended");
         if (r < 0 && !c->may_manage_others)
-                return error_set(err, ERROR_NOT_AUTHORIZED, "Process %u cannot be proven to be the caller's: %s", pid,
+                return error_set(err, ERROR_NOT_AUTHORIZED,
+                                 "Process %u cannot be proven to be the caller's: %s", pid,
                                  strerrordesc_np(-r));
-        if (r >= 0 && !c->may_manage_others && uid != c->uid && (declared == UID_UNSET || uid != declared))
-                return error_set(err, ERROR_NOT_AUTHORIZED, "Process %u belongs to uid %u, neither the caller nor the "
-                                                            "declared user", pid, (unsigned) uid);
+        if (r >= 0 && !c->may_manage_others && uid != c->uid &&
+            (declared == UID_UNSET || uid != declared))
+                return error_set(err, ERROR_NOT_AUTHORIZED,
+                                 "Process %u belongs to uid %u, neither the caller nor the "
+                                 "declared user",
+                                 pid, (unsigned) uid);
         *ret_pid = pid;
         *ret_start = start;
         return 0;

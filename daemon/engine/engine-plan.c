@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Facts to plans. Everything is proven unheld before the first write; then each function goes its way (unbind, override,
- * probe), is verified, the groups are tried, and last of all the node gets its owner, so that nobody opens it in between.
- * The way back undoes only what is still as the plan made it: what a foreign hand changed is left and reported.
+ * Facts to plans. Everything is proven unheld before the first write; then each function goes its
+ * way (unbind, override, probe), is verified, the groups are tried, and last of all the node gets
+ * its owner, so that nobody opens it in between. The way back undoes only what is still as the plan
+ * made it: what a foreign hand changed is left and reported.
  */
 
 #include <assert.h>
@@ -14,7 +15,8 @@
 #define UNHELD_TIMEOUT_MSEC 1000U
 
 static int compare_devices(const void *a, const void *b) {
-        return pci_address_compare((*(Device *const *) a)->facts.address, (*(Device *const *) b)->facts.address);
+        return pci_address_compare((*(Device *const *) a)->facts.address,
+                                   (*(Device *const *) b)->facts.address);
 }
 
 static bool is_requested(const AskedFor *asked, const Device *d) {
@@ -80,7 +82,8 @@ static char *used_by(const Device *d) {
         _cleanup_strbuf_ StrBuf b = {};
 
         for (size_t i = 0; i < d->use.n_children && i < 8; i++)
-                strbuf_addf(&b, "%s%s %s", i > 0 ? ", " : "", d->use.children[i].subsystem, d->use.children[i].name);
+                strbuf_addf(&b, "%s%s %s", i > 0 ? ", " : "", d->use.children[i].subsystem,
+                            d->use.children[i].name);
         return strbuf_steal(&b);
 }
 
@@ -94,7 +97,8 @@ static int fill_device(PlanDevice *p, const Device *d, bool requested) {
         free(p->used_by);
         p->used_by = used_by(d);
         if (free_and_strdup(&p->driver_before, d->facts.driver) < 0 ||
-            free_and_strdup(&p->override_before, d->live ? strempty(pci_live_override(d->live)) : "") < 0 ||
+            free_and_strdup(&p->override_before,
+                            d->live ? strempty(pci_live_override(d->live)) : "") < 0 ||
             free_and_strdup(&p->driver, strempty(p->driver)) < 0 || !p->used_by)
                 return -ENOMEM;
         return 0;
@@ -116,13 +120,15 @@ int engine_plan_devices(const AskedFor *asked, Device *const *members, size_t n,
 bool plan_device_is(const PlanDevice *p, const PciFacts *f) {
         assert(p);
         assert(f);
-        return p->vendor == f->vendor && p->device == f->device && p->subsystem_vendor == f->subsystem_vendor &&
+        return p->vendor == f->vendor && p->device == f->device &&
+               p->subsystem_vendor == f->subsystem_vendor &&
                p->subsystem_device == f->subsystem_device;
 }
 
 /* ---- steps ---- */
 
-static int add_step(Step *s, uint32_t timeout, const char *value, const char *undo, const char *expect) {
+static int add_step(Step *s, uint32_t timeout, const char *value, const char *undo,
+                    const char *expect) {
         if (!s)
                 return -ENOMEM;
         s->timeout_msec = timeout;
@@ -136,16 +142,17 @@ static int add_bind(Engine *e, Plan *plan, const PlanDevice *p) {
         if (streq(p->driver, p->driver_before))
                 return 0;
         if (p->driver_before[0]) {
-                r = add_step(plan_add_device_step(plan, STEP_UNBIND, p), timeout, p->driver_before, p->driver_before,
-                             NULL);
+                r = add_step(plan_add_device_step(plan, STEP_UNBIND, p), timeout, p->driver_before,
+                             p->driver_before, NULL);
                 if (r < 0)
                         return r;
         }
-        r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, p->driver, p->override_before,
-                     p->driver);
+        r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, p->driver,
+                     p->override_before, p->driver);
         if (r < 0)
                 return r;
-        return add_step(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, p->driver, p->driver);
+        return add_step(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, p->driver,
+                        p->driver);
 }
 
 /* What an administrator passed over with a reason would only be found again by the proof. */
@@ -160,8 +167,9 @@ static int add_proofs(Engine *e, const AskedFor *asked, Plan *plan) {
 
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
                 if (!is_passed_over(e, asked, plan->devices + i))
-                        r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i),
-                                     UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
+                        r = add_step(
+                                plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i),
+                                UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
         return r;
 }
 
@@ -172,8 +180,8 @@ static int add_node_owner(Engine *e, Plan *plan, const char *from, const char *t
 
         r = plan_groups(plan, &groups, &n);
         for (size_t i = 0; i < n && r >= 0; i++)
-                r = add_step(plan_add_step(plan, STEP_SET_NODE_OWNER, groups[i]), e->options.step_timeout_msec, to,
-                             from, to);
+                r = add_step(plan_add_step(plan, STEP_SET_NODE_OWNER, groups[i]),
+                             e->options.step_timeout_msec, to, from, to);
         return r;
 }
 
@@ -185,7 +193,8 @@ static int choose_drivers(Engine *e, const AskedFor *asked, Plan *plan, Error *e
                 int r;
 
                 if (!d)
-                        return error_set(err, ERROR_GONE, "%s went away", PCI_ADDRESS_TEXT(p->address));
+                        return error_set(err, ERROR_GONE, "%s went away",
+                                         PCI_ADDRESS_TEXT(p->address));
                 r = fill_device(p, d, p->requested);
                 if (r < 0)
                         return error_set(err, ERROR_FAILED, "Not enough memory for a plan");
@@ -194,10 +203,12 @@ static int choose_drivers(Engine *e, const AskedFor *asked, Plan *plan, Error *e
                 else {
                         r = host_choose_driver(e->host, &d->facts, name, sizeof(name));
                         if (r < 0)
-                                return error_set(err, ERROR_NOT_SUPPORTED, "%s has no VFIO driver on this host",
+                                return error_set(err, ERROR_NOT_SUPPORTED,
+                                                 "%s has no VFIO driver on this host",
                                                  PCI_ADDRESS_TEXT(p->address));
                 }
-                /* A parked function rests on any VFIO driver; it need not move from one to another. */
+                /* A parked function rests on any VFIO driver; it need not move from one to another.
+                 */
                 if (!p->requested && pci_driver_is_vfio(d->facts.driver))
                         (void) string_copy(name, sizeof(name), d->facts.driver);
                 if (free_and_strdup(&p->driver, name) < 0)
@@ -212,8 +223,8 @@ static int add_assign_steps(Engine *e, const AskedFor *asked, const char *node_o
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
                 r = add_bind(e, plan, plan->devices + i);
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
-                r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i), e->options.step_timeout_msec,
-                             NULL, NULL, plan->devices[i].driver);
+                r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i),
+                             e->options.step_timeout_msec, NULL, NULL, plan->devices[i].driver);
         if (r >= 0 && plan->n_devices > 0)
                 r = add_step(plan_add_step(plan, STEP_TRIAL_ATTACH, plan->devices[0].group),
                              e->options.step_timeout_msec, NULL, NULL, NULL);
@@ -222,7 +233,8 @@ static int add_assign_steps(Engine *e, const AskedFor *asked, const char *node_o
         return r;
 }
 
-int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan, Error *err) {
+int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan,
+                       Error *err) {
         int r;
 
         assert(e);
@@ -235,7 +247,8 @@ int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner,
         if (r >= 0)
                 r = add_assign_steps(e, asked, node_owner, plan);
         if (r < 0)
-                return error_set(err, ERROR_FAILED, "The plan could not be made: %s", strerrordesc_np(-r));
+                return error_set(err, ERROR_FAILED, "The plan could not be made: %s",
+                                 strerrordesc_np(-r));
         return 0;
 }
 
@@ -288,8 +301,8 @@ static int copy_present(Engine *e, const Plan *made, Plan *plan) {
         return 0;
 }
 
-/* Back to the former driver. What binds then is compared afterwards: a driver that would not come back is no reason to
- * take the device away from the host again. */
+/* Back to the former driver. What binds then is compared afterwards: a driver that would not come
+ * back is no reason to take the device away from the host again. */
 static int add_restore(Engine *e, Plan *plan, const PlanDevice *p) {
         const Device *d = inventory_device(e->inventory, p->address);
         uint32_t timeout = e->options.step_timeout_msec;
@@ -303,8 +316,8 @@ static int add_restore(Engine *e, Plan *plan, const PlanDevice *p) {
         if (now[0])
                 r = add_step(plan_add_device_step(plan, STEP_UNBIND, p), timeout, now, now, NULL);
         if (r >= 0)
-                r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, p->override_before, p->driver,
-                             p->override_before);
+                r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout,
+                             p->override_before, p->driver, p->override_before);
         if (r >= 0 && p->driver_before[0])
                 r = add_step(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, "", "");
         return r;
@@ -325,8 +338,9 @@ static int back_begin(Engine *e, const Plan *made, bool node_owned, Plan **ret) 
                 const Device *d = inventory_device(e->inventory, plan->devices[i].address);
 
                 if (pci_driver_is_vfio(d->facts.driver))
-                        r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i),
-                                     UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
+                        r = add_step(
+                                plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i),
+                                UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
         }
         if (r < 0)
                 return r;
@@ -345,8 +359,8 @@ int engine_plan_release(Engine *e, const Plan *made, bool node_owned, Plan **ret
         for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
                 r = add_restore(e, plan, plan->devices + i);
         for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
-                r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i), e->options.step_timeout_msec,
-                             NULL, NULL, NULL);
+                r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i),
+                             e->options.step_timeout_msec, NULL, NULL, NULL);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(plan);
@@ -360,7 +374,8 @@ int engine_plan_rest(Engine *e, const Plan *made, bool node_owned, Plan **ret) {
         return back_begin(e, made, node_owned, ret);
 }
 
-int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const char *to, Plan **ret) {
+int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const char *to,
+                           Plan **ret) {
         _cleanup_(plan_freep) Plan *plan = plan_new(PLAN_ASSIGN);
         int r;
 

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * What the files of the engine share. A Task is one piece of work on its way: a request that a caller waits for, or
- * something that the engine itself set in motion. It runs host requests one after the other; between them everything it
- * works on is looked up again by id or address, since it can vanish meanwhile.
+ * What the files of the engine share. A Task is one piece of work on its way: a request that a
+ * caller waits for, or something that the engine itself set in motion. It runs host requests one
+ * after the other; between them everything it works on is looked up again by id or address, since
+ * it can vanish meanwhile.
  */
 
 #include "base/jsonx.h"
@@ -25,7 +26,8 @@ typedef struct PlannedDriver {
 } PlannedDriver;
 
 #define OPEN_FDS_MAX 64U
-#define READ_BATCH 16U            /* functions a worker reads at a time: a blocked one costs only its batch */
+#define READ_BATCH 16U /* functions a worker reads at a time: a blocked one costs only its batch \
+                        */
 #define READ_BATCHES_AT_ONCE 2U
 #define REQUEST_DEVICES_MAX 64U   /* named by one request */
 #define QUEUE_MAX 1024U           /* tasks that wait for a worker */
@@ -50,7 +52,7 @@ struct Engine {
         HostPlatform platform;
         bool platform_read;
 
-        PciAddress *to_read;     /* waiting to be read by workers: settling, and what events touched */
+        PciAddress *to_read; /* waiting to be read by workers: settling, and what events touched */
         size_t to_read_first, n_to_read, to_read_allocated;
         Hashmap *wanted;         /* keys of those, so that a burst about one device reads it once */
         unsigned n_reading;
@@ -58,7 +60,10 @@ struct Engine {
 
         Resync *resync;
         ListLink owners;         /* OwnerWatch.link */
-        struct RestoredFd { char *name; int fd; } *restored; /* from the service manager, until claimed */
+        struct RestoredFd {
+                char *name;
+                int fd;
+        } *restored; /* from the service manager, until claimed */
         size_t n_restored, restored_allocated;
         bool watching_clients, listening, started, settling, settled;
 };
@@ -77,17 +82,17 @@ struct Task {
         HostOpenDevice *open_devices;
         Plan *plan;
         HostJob *host_job;
-        usec_t give_up_at;           /* in the queue; USEC_INFINITY for what has to be done at last */
+        usec_t give_up_at; /* in the queue; USEC_INFINITY for what has to be done at last */
         bool patient;                /* never gives up waiting for a worker */
         bool urgent;                 /* before others in the queue */
         bool stuck;                  /* UNKNOWN came, ended did not */
         bool waits;                  /* does nothing but wait for the end of job */
-        bool releases;               /* waits for the end of its assignment, whichever job brings it */
+        bool releases; /* waits for the end of its assignment, whichever job brings it */
         bool cancelled;              /* asked to stop: undo, and say so */
         int submit_error;            /* why the host took no request, until it is delivered */
 
         TaskFinished finished;       /* of the host request at hand; the task is its to end */
-        void (*ended)(Task *t);      /* after UNKNOWN; NULL: the devices are unstuck, the task ends */
+        void (*ended)(Task *t); /* after UNKNOWN; NULL: the devices are unstuck, the task ends */
         void (*fire)(Task *t);       /* of the timer */
         HostTimer *timer;
         unsigned attempts;
@@ -110,10 +115,11 @@ struct Task {
 int task_new(Engine *e, const Caller *c, EngineReply reply, void *userdata, Task **ret);
 Task *task_free(Task *t);
 DEFINE_CLEANUP(Task *, task_free);
-/* Starts t->request, or queues it until a worker is free. -EBUSY: the queue is full. Otherwise finished() follows, never
- * from inside. */
+/* Starts t->request, or queues it until a worker is free. -EBUSY: the queue is full. Otherwise
+ * finished() follows, never from inside. */
 int task_run(Task *t, TaskFinished finished);
-/* The same, but -EBUSY or -EAGAIN instead of waiting: the request borrows what lives no longer than the call. */
+/* The same, but -EBUSY or -EAGAIN instead of waiting: the request borrows what lives no longer than
+ * the call. */
 int task_run_now(Task *t, TaskFinished finished);
 /* A READ of these devices with what of HOST_READ_. Copies. */
 int task_read(Task *t, const PciAddress *devices, size_t n, unsigned what, TaskFinished finished);
@@ -131,7 +137,8 @@ void task_set_stuck(Task *t, bool stuck);
 void engine_kick_queue(Engine *e);
 /* A stuck task of the removal class: the kernel's one lock for it is taken. */
 bool engine_removal_is_blocked(const Engine *e);
-/* Fills err from what the host said; context names what was tried. Returns the negative errno of the code. */
+/* Fills err from what the host said; context names what was tried. Returns the negative errno of
+ * the code. */
 int error_from_result(Error *err, const HostResult *r, const char *context);
 
 /* ---- jobs (engine-job.c) ---- */
@@ -153,19 +160,22 @@ void engine_device_changed(Engine *e, Device *d);
 void engine_assignment_changed(Engine *e, Assignment *a);
 /* The one caller of assignment_set_state(). false: impossible, logged. */
 bool engine_step(Engine *e, Assignment *a, AssignmentEvent event);
-void engine_audit(const Assignment *a, const char *message_id, int level, const char *format, ...) _printf_(4, 5);
+void engine_audit(const Assignment *a, const char *message_id, int level, const char *format, ...)
+        _printf_(4, 5);
 int engine_random_id(char ret[ASSIGNMENT_ID_MAX]);
 /* Re-reads driver and group of one device; reports what changed. -ENODEV: gone (handled). */
 int engine_refresh_device(Engine *e, Device *d);
 void engine_refresh_plan(Engine *e, const Plan *plan);
-void engine_notice(Engine *e, Assignment *a, const char *kind, PciAddress device, const char *details);
+void engine_notice(Engine *e, Assignment *a, const char *kind, PciAddress device,
+                   const char *details);
 
 /* ---- reading (engine-read.c) ---- */
 
 void engine_take_device(Engine *e, HostDeviceFacts *facts);
 void engine_take_group(Engine *e, IommuGroupFacts *group);
 void engine_take_slot(Engine *e, PciSlotFacts *slot);
-/* Of a READ that ended: verdicts of the groups that it was about, each once, and one report per device. */
+/* Of a READ that ended: verdicts of the groups that it was about, each once, and one report per
+ * device. */
 void engine_took_devices(Engine *e, const PciAddress *devices, size_t n);
 /* Read by a worker soon. */
 int engine_want_read(Engine *e, PciAddress a);
@@ -194,30 +204,36 @@ int group_question(Engine *e, const Device *anchor, const AskedFor *asked, Group
 void group_question_done(GroupQuestion *q);
 #define _cleanup_question_ _cleanup_(group_question_done)
 
-/* Recomputes Device.blockers and Group.viable of the device's group; reports those that changed but `reported`. */
+/* Recomputes Device.blockers and Group.viable of the device's group; reports those that changed but
+ * `reported`. */
 void engine_update_verdicts(Engine *e, Device *anchor, const Device *reported);
 void engine_update_all_verdicts(Engine *e);
-/* Verdicts of all groups of these devices: 0, or the error's negative errno with blockers in its details. ret (may be
- * NULL): { "groups": [ { "group", "members": [ … ] } ], "blockers": [ … ], "assignable": bool }, on refusal as well. */
+/* Verdicts of all groups of these devices: 0, or the error's negative errno with blockers in its
+ * details. ret (may be NULL): { "groups": [ { "group", "members": [ … ] } ], "blockers": [ … ],
+ * "assignable": bool }, on refusal as well. */
 int engine_check(Engine *e, const AskedFor *asked, Error *err, Json **ret);
 
 /* ---- plans (engine-plan.c, engine-token.c) ---- */
 
-/* Members that a plan touches: requested, and the group's others that are parked. Sorted; malloc'd. */
+/* Members that a plan touches: requested, and the group's others that are parked. Sorted; malloc'd.
+ */
 int engine_plan_members(Engine *e, const AskedFor *asked, Device ***ret, size_t *ret_n);
 /* Devices only, no steps: what is claimed. */
 int engine_plan_devices(const AskedFor *asked, Device *const *members, size_t n, Plan *plan);
 /* Fills in what was there before, and the steps. Facts must be fresh. */
-int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan, Error *err);
+int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan,
+                       Error *err);
 /* Back to what was there before `made`. */
 int engine_plan_release(Engine *e, const Plan *made, bool node_owned, Plan **ret);
 /* Node to root and proof that nobody holds it; it stays on the VFIO driver. */
 int engine_plan_rest(Engine *e, const Plan *made, bool node_owned, Plan **ret);
-int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const char *to, Plan **ret);
+int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const char *to,
+                           Plan **ret);
 bool plan_device_is(const PlanDevice *p, const PciFacts *f);
 
 #define TOKEN_MAX 128U
-void engine_token(const AskedFor *asked, const char *owner, Device *const *members, size_t n, char ret[TOKEN_MAX]);
+void engine_token(const AskedFor *asked, const char *owner, Device *const *members, size_t n,
+                  char ret[TOKEN_MAX]);
 /* 0, or ERROR_PLAN_STALE that names the facts which changed; ERROR_INVALID for what is no token. */
 int engine_token_check(const char *given, const char *now, Error *err);
 
@@ -235,12 +251,13 @@ typedef struct Request {
         int pidfd;              /* own duplicate; -EBADF */
 } Request;
 
-int request_new(Engine *e, char *const *devices, const char *owner, const AssignOptions *o, Error *err, Request **ret);
+int request_new(Engine *e, char *const *devices, const char *owner, const AssignOptions *o,
+                Error *err, Request **ret);
 Request *request_free(Request *r);
 DEFINE_CLEANUP(Request *, request_free);
 /* Looks the devices up again. Borrowed in *ret_devices (malloc'd array). ERROR_GONE. */
-int request_asked_for(Engine *e, const Request *r, const Assignment *self, Error *err, Device ***ret_devices,
-                      AskedFor *ret);
+int request_asked_for(Engine *e, const Request *r, const Assignment *self, Error *err,
+                      Device ***ret_devices, AskedFor *ret);
 
 int engine_check_options(const Caller *c, const AssignOptions *o, Error *err);
 int engine_check_quota(Engine *e, const Caller *c, Error *err);
@@ -254,21 +271,25 @@ void engine_show_claim(Engine *e, const Assignment *a);
 /* Takes it off its devices, tells everybody, frees it. */
 void engine_drop_assignment(Engine *e, Assignment *a);
 /* An answer that does not wait for the assignment's job or, with wait, one more that does. */
-int engine_answer_for(Engine *e, const Caller *c, const Assignment *a, bool wait, EngineReply reply, void *userdata);
+int engine_answer_for(Engine *e, const Caller *c, const Assignment *a, bool wait, EngineReply reply,
+                      void *userdata);
 /* error_from_result() with the holders as details. */
 int engine_result_error(const HostResult *result, const char *context, Error *err);
 int engine_find_owned(Engine *e, const Caller *c, const char *id, Error *err, Assignment **ret);
 const char *assignment_node_owner(const Assignment *a, char *buffer, size_t size);
 
-/* Starts the way back, or remembers it when a job runs. why goes to the log. rest: it stays reserved. */
+/* Starts the way back, or remembers it when a job runs. why goes to the log. rest: it stays
+ * reserved. */
 int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, const char *why);
 /* The same, of one that was releasing when the daemon ended. */
 int engine_continue_release(Engine *e, Assignment *a, bool rest);
-/* Who asked for the release of something that was still on its way waits for this job. NULL: for one that is to come. */
+/* Who asked for the release of something that was still on its way waits for this job. NULL: for
+ * one that is to come. */
 void engine_adopt_waiting(Engine *e, const Assignment *a, const Job *j);
 /* Takes back a waiting answer that was refused at once after all. */
 void engine_drop_waiting(Engine *e, const Assignment *a, EngineReply reply, void *userdata);
-/* A plan whose outcome is not known is undone by the facts. Copies it. An assign takes its assignment along. */
+/* A plan whose outcome is not known is undone by the facts. Copies it. An assign takes its
+ * assignment along. */
 int engine_undo_plan(Engine *e, Plan *plan, const char *assignment, uint64_t job);
 void engine_quarantine(Engine *e, Device *d, const char *reason);
 int engine_begin_undo(Engine *e, Assignment *a, Plan *plan, uint64_t job);
@@ -281,7 +302,8 @@ int owner_set_deadline(Engine *e, Assignment *a);
 void owner_watch_clients(Engine *e);
 void owner_free_all(Engine *e);
 /* The process behind a pidfd, proven to be the caller's. */
-int owner_prove(const Caller *c, int pidfd, uid_t declared, Error *err, uint32_t *ret_pid, uint64_t *ret_start);
+int owner_prove(const Caller *c, int pidfd, uid_t declared, Error *err, uint32_t *ret_pid,
+                uint64_t *ret_start);
 /* After a restart: the kept descriptor, or the pid if it is still the same process. */
 int owner_restore(Engine *e, Assignment *a);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What workers read: config space, live attributes, use, groups and slots. Settling is reading every function once, in
- * small batches and few at a time, so that one blocked device costs only its batch and a request finds a worker. Live
- * attributes are not read then: they go stale at once and are read when asked for.
+ * What workers read: config space, live attributes, use, groups and slots. Settling is reading
+ * every function once, in small batches and few at a time, so that one blocked device costs only
+ * its batch and a request finds a worker. Live attributes are not read then: they go stale at once
+ * and are read when asked for.
  */
 
 #include <assert.h>
@@ -56,7 +57,8 @@ void engine_took_devices(Engine *e, const PciAddress *devices, size_t n) {
         assert(devices || n == 0);
         for (size_t i = 0; i < n; i++) {
                 Device *d = inventory_device(e->inventory, devices[i]);
-                const Device *next = i + 1 < n ? inventory_device(e->inventory, devices[i + 1]) : NULL;
+                const Device *next =
+                        i + 1 < n ? inventory_device(e->inventory, devices[i + 1]) : NULL;
 
                 if (!d)
                         continue;
@@ -68,11 +70,12 @@ void engine_took_devices(Engine *e, const PciAddress *devices, size_t n) {
 }
 
 static bool group_is_as(const IommuGroupFacts *a, const IommuGroupFacts *b) {
-        if (a->type_state != b->type_state || a->regions_state != b->regions_state || !streq(a->type, b->type) ||
-            a->noiommu != b->noiommu || a->n_regions != b->n_regions)
+        if (a->type_state != b->type_state || a->regions_state != b->regions_state ||
+            !streq(a->type, b->type) || a->noiommu != b->noiommu || a->n_regions != b->n_regions)
                 return false;
         for (size_t i = 0; i < a->n_regions; i++)
-                if (a->regions[i].start != b->regions[i].start || a->regions[i].end != b->regions[i].end ||
+                if (a->regions[i].start != b->regions[i].start ||
+                    a->regions[i].end != b->regions[i].end ||
                     a->regions[i].type != b->regions[i].type)
                         return false;
         return true;
@@ -155,7 +158,8 @@ static void batch_finished(Task *t, const HostResult *result) {
         bool unknown = result->outcome == HOST_OUTCOME_UNKNOWN, blocked = false;
 
         e->n_reading--;
-        /* Of an unfinished batch the first one without an answer is what blocks; the others are tried again. */
+        /* Of an unfinished batch the first one without an answer is what blocks; the others are
+         * tried again. */
         for (size_t i = 0; i < t->n_devices; i++) {
                 Device *d = inventory_device(e->inventory, t->devices[i]);
 
@@ -173,7 +177,8 @@ static void batch_finished(Task *t, const HostResult *result) {
                 }
                 t->answered[i] = 1;
                 if (blocked && to_read_append(e, t->devices[i]) < 0)
-                        log_warning("Not enough memory to read %s", PCI_ADDRESS_TEXT(t->devices[i]));
+                        log_warning("Not enough memory to read %s",
+                                    PCI_ADDRESS_TEXT(t->devices[i]));
         }
         if (!unknown)
                 task_free(t);
@@ -226,7 +231,8 @@ static void next_batches(Engine *e) {
 
 static void simple_finished(Task *t, const HostResult *result) {
         if (result->outcome != HOST_OUTCOME_DONE && t->request.type == HOST_REQUEST_PREPARE)
-                log_warning("Loading VFIO modules: %s", result->message[0] ? result->message : "failed");
+                log_warning("Loading VFIO modules: %s",
+                            result->message[0] ? result->message : "failed");
         if (result->outcome != HOST_OUTCOME_UNKNOWN)
                 task_free(t);
 }
@@ -346,14 +352,15 @@ static int check_topics(char *const *topics, Error *err) {
                 if (i >= _PCI_TOPIC_MAX || pci_topic_from_string(topics[i]) < 0) {
                         _cleanup_free_ char *shown = string_escape(topics[i]);
 
-                        return error_set(err, ERROR_INVALID, "\"%.64s\" is no topic; see GetFacts in the manual",
+                        return error_set(err, ERROR_INVALID,
+                                         "\"%.64s\" is no topic; see GetFacts in the manual",
                                          strempty(shown));
                 }
         return 0;
 }
 
-int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const *topics, bool refresh,
-                     EngineReply reply, void *userdata, Error *err) {
+int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const *topics,
+                     bool refresh, EngineReply reply, void *userdata, Error *err) {
         Device *d;
         FactsRequest *f;
         Task *t;
@@ -389,5 +396,6 @@ int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const
                 if (r < 0)
                         task_free(t);
         }
-        return r < 0 ? error_set(err, ERROR_BUSY, "Too much is waiting for a worker; try again") : 0;
+        return r < 0 ? error_set(err, ERROR_BUSY, "Too much is waiting for a worker; try again")
+                     : 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The journal against the kernel, at start. The kernel is right about what is; the journal is right about what was meant.
- * An assign without outcome is undone, a release without outcome goes on, an active assignment is looked at: its process,
- * its hardware, its driver. A group that an earlier daemon's worker still holds is stuck until that worker is gone.
+ * The journal against the kernel, at start. The kernel is right about what is; the journal is right
+ * about what was meant. An assign without outcome is undone, a release without outcome goes on, an
+ * active assignment is looked at: its process, its hardware, its driver. A group that an earlier
+ * daemon's worker still holds is stuck until that worker is gone.
  */
 
 #include <assert.h>
@@ -55,7 +56,8 @@ static void poll_lock(Task *t) {
 
         if (any_locked(e, t->plan)) {
                 if (task_fire_at(t, host_now(e->host) + LOCK_POLL_USEC, poll_lock) < 0)
-                        log_error("Failed to arm a timer; plan %s is looked at after a restart", t->plan->id);
+                        log_error("Failed to arm a timer; plan %s is looked at after a restart",
+                                  t->plan->id);
                 return;
         }
         set_stuck(e, t->plan, false);
@@ -151,8 +153,8 @@ static bool plan_is_rest(const Plan *plan) {
 
 static int recover_settled(Engine *e, Assignment *a) {
         if (!hardware_is_there(e, a)) {
-                engine_audit(a, MESSAGE_DEVICE_ERROR, LOG_WARNING, "The hardware assigned to %s is not there any more",
-                             a->owner);
+                engine_audit(a, MESSAGE_DEVICE_ERROR, LOG_WARNING,
+                             "The hardware assigned to %s is not there any more", a->owner);
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_DEVICE_LOST);
                 engine_notice(e, a, "Lost", a->plan->devices[0].address, NULL);
                 (void) store_assignment(e->store, a);
@@ -214,7 +216,8 @@ static int take_assignments(Engine *e, StoredState *state) {
                 int r;
 
                 if (!a->plan || a->plan->n_devices == 0) {
-                        log_warning("Assignment %s of the journal has no devices; it is forgotten", a->id);
+                        log_warning("Assignment %s of the journal has no devices; it is forgotten",
+                                    a->id);
                         (void) store_forget(e->store, a->id);
                         continue;
                 }
@@ -236,13 +239,14 @@ static void take_quarantine(Engine *e, const char *line) {
         Device *d;
 
         reason = reason ? strchr(reason + 1, ' ') : NULL;
-        if (!reason || strv_split(line, " ", &words) < 0 || pci_address_parse(words[0], &address) < 0)
+        if (!reason || strv_split(line, " ", &words) < 0 ||
+            pci_address_parse(words[0], &address) < 0)
                 return;
         d = inventory_device(e->inventory, address);
         if (!d)
                 return;
-        (void) snprintf(identity, sizeof(identity), "%04x:%04x:%04x:%04x", d->facts.vendor, d->facts.device,
-                        d->facts.subsystem_vendor, d->facts.subsystem_device);
+        (void) snprintf(identity, sizeof(identity), "%04x:%04x:%04x:%04x", d->facts.vendor,
+                        d->facts.device, d->facts.subsystem_vendor, d->facts.subsystem_device);
         if (streq(words[1], identity) && free_and_strdup(&d->quarantine, reason + 1) < 0)
                 log_warning("Not enough memory to quarantine %s", words[0]);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The way back. A release never fails for want of patience: while somebody holds the device it waits and tries again, and
- * nobody is killed. Its plan is made of the facts of the moment, so that after a crash or a blocked step it goes on from
- * wherever the kernel is. What the kernel does not take back is listed, never passed over.
+ * The way back. A release never fails for want of patience: while somebody holds the device it
+ * waits and tries again, and nobody is killed. Its plan is made of the facts of the moment, so that
+ * after a crash or a blocked step it goes on from wherever the kernel is. What the kernel does not
+ * take back is listed, never passed over.
  */
 
 #include <assert.h>
@@ -34,10 +35,12 @@ static usec_t backoff(unsigned attempt) {
 }
 
 static void retry_later(Task *t) {
-        int r = task_fire_at(t, host_now(t->engine->host) + backoff(t->attempts++), release_attempt);
+        int r = task_fire_at(t, host_now(t->engine->host) + backoff(t->attempts++),
+                             release_attempt);
 
         if (r < 0)
-                (void) log_error_errno(r, "Failed to arm a timer; the release goes on after a restart: %m");
+                (void) log_error_errno(
+                        r, "Failed to arm a timer; the release goes on after a restart: %m");
 }
 
 /* ---- its end ---- */
@@ -85,7 +88,9 @@ static void record_end(Engine *e, Task *t, Assignment *a, HostOutcome outcome, b
                 r = store_forget(e->store, a->id);
         task_release(t)->recorded = false;
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to record the end of a release; a restart looks at it again: %m");
+                (void) log_warning_errno(
+                        r,
+                        "Failed to record the end of a release; a restart looks at it again: %m");
 }
 
 /* Who asked for the release of something that was still on its way waits for this job. */
@@ -110,7 +115,8 @@ static void release_done(Task *t, Assignment *a) {
         if (task_release(t)->rest) {
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_REST);
                 record_end(e, t, a, HOST_OUTCOME_DONE, false);
-                engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE, "Reserved for %s until somebody attaches", a->owner);
+                engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE,
+                             "Reserved for %s until somebody attaches", a->owner);
                 if (!rest)
                         engine_adopt_waiting(e, a, NULL);
                 engine_job_finish(e, j, JOB_DONE, NULL);
@@ -125,7 +131,8 @@ static void release_done(Task *t, Assignment *a) {
         error_take_details(&result, differences_to_details(a));
         for (size_t i = 0; a->differs && a->differs[i]; i++)
                 engine_audit(a, MESSAGE_DRIFT, LOG_WARNING, "Not restored: %s", a->differs[i]);
-        engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE, "Released by %s (%s)", a->owner, task_release(t)->why);
+        engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE, "Released by %s (%s)", a->owner,
+                     task_release(t)->why);
         engine_job_finish(e, j, JOB_DONE, &result);
         task_free(t);
         engine_drop_assignment(e, a);
@@ -137,7 +144,8 @@ static void release_failed(Task *t, Assignment *a, Error *err) {
         a->job = NULL;
         (void) engine_step(e, a, ASSIGNMENT_EVENT_RESTORE_FAILED);
         record_end(e, t, a, HOST_OUTCOME_FAILED, false);
-        engine_audit(a, MESSAGE_ROLLED_BACK, LOG_ERR, "The release by %s failed: %s", a->owner, err->message);
+        engine_audit(a, MESSAGE_ROLLED_BACK, LOG_ERR, "The release by %s failed: %s", a->owner,
+                     err->message);
         engine_job_finish(e, task_job(t), JOB_FAILED, err);
         task_free(t);
 }
@@ -230,9 +238,10 @@ static void attempt(Task *t, bool from_loop) {
         } else if (r >= 0)
                 r = task_run_plan(t, release_finished);
         if (r < 0) {
-                (void) log_warning_errno(r, "Failed to start the release of assignment %s, trying again: %m", a->id);
-                (void) error_set(&task_job(t)->result, ERROR_FAILED, "The release could not be started yet: %s",
-                                 strerrordesc_np(-r));
+                (void) log_warning_errno(
+                        r, "Failed to start the release of assignment %s, trying again: %m", a->id);
+                (void) error_set(&task_job(t)->result, ERROR_FAILED,
+                                 "The release could not be started yet: %s", strerrordesc_np(-r));
                 engine_job_set_state(e, task_job(t), JOB_WAITING);
                 retry_later(t);
                 return;
@@ -273,7 +282,8 @@ static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, c
         t->data_free = free;
         if (release)
                 *release = (Release) { .rest = rest, .why = why };
-        r = release ? engine_job_new(e, PLAN_RELEASE, c ? c->uid : a->creator_uid, a->id, &j) : -ENOMEM;
+        r = release ? engine_job_new(e, PLAN_RELEASE, c ? c->uid : a->creator_uid, a->id, &j)
+                    : -ENOMEM;
         if (r < 0) {
                 task_free(t);
                 return r;
@@ -294,7 +304,8 @@ int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, c
         switch (a->state) {
         case ASSIGNMENT_RELEASING:
         case ASSIGNMENT_CLEANING:
-                a->release_wanted |= !rest; /* what is on its way to its reservation goes on to the host */
+                a->release_wanted |=
+                        !rest; /* what is on its way to its reservation goes on to the host */
                 return 0;
         case ASSIGNMENT_RELEASED:
                 return 0;
@@ -334,13 +345,14 @@ void engine_drop_waiting(Engine *e, const Assignment *a, EngineReply reply, void
         LIST_FOREACH(&e->tasks, link) {
                 Task *t = LIST_ENTRY(link, Task, link);
 
-                if (t->releases && t->reply == reply && t->reply_userdata == userdata && streq(t->assignment, a->id))
+                if (t->releases && t->reply == reply && t->reply_userdata == userdata &&
+                    streq(t->assignment, a->id))
                         task_free(t);
         }
 }
 
-static int wait_for_release(Engine *e, const Caller *c, const Assignment *a, EngineReply reply, void *userdata,
-                            Error *err) {
+static int wait_for_release(Engine *e, const Caller *c, const Assignment *a, EngineReply reply,
+                            void *userdata, Error *err) {
         Task *t;
 
         if (task_new(e, c, reply, userdata, &t) < 0)
@@ -351,8 +363,8 @@ static int wait_for_release(Engine *e, const Caller *c, const Assignment *a, Eng
         return 0;
 }
 
-int engine_release(Engine *e, const Caller *c, const char *assignment, bool no_wait, EngineReply reply, void *userdata,
-                   Error *err) {
+int engine_release(Engine *e, const Caller *c, const char *assignment, bool no_wait,
+                   EngineReply reply, void *userdata, Error *err) {
         Assignment *a;
         int r;
 
@@ -366,14 +378,17 @@ int engine_release(Engine *e, const Caller *c, const char *assignment, bool no_w
                 if (r < 0)
                         return r;
         }
-        /* Freed at the latest when the engine is; it is answered by the job that begins here, or runs already. */
+        /* Freed at the latest when the engine is; it is answered by the job that begins here, or
+         * runs already. */
         r = engine_begin_release(e, a, c, false, "asked for");
         if (r < 0) {
                 engine_drop_waiting(e, a, reply, userdata);
-                return error_set(err, ERROR_FAILED, "The release cannot begin: %s", strerrordesc_np(-r));
+                return error_set(err, ERROR_FAILED, "The release cannot begin: %s",
+                                 strerrordesc_np(-r));
         }
         if (!no_wait)
                 return 0;
-        return engine_answer_for(e, c, a, false, reply, userdata) < 0 ? error_set(err, ERROR_FAILED, "Not enough memory")
-                                                                      : 0;
+        return engine_answer_for(e, c, a, false, reply, userdata) < 0
+                       ? error_set(err, ERROR_FAILED, "Not enough memory")
+                       : 0;
 }

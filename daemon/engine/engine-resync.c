@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Reading everything again after lost events: a scan in slices of 64 functions, one slice a turn of the loop, so that
- * calls are served in between. What it finds is compared; what it does not find is gone. Events that come meanwhile are
- * handled as ever: the time at which a device was last seen tells them apart from what the scan missed.
+ * Reading everything again after lost events: a scan in slices of 64 functions, one slice a turn of
+ * the loop, so that calls are served in between. What it finds is compared; what it does not find
+ * is gone. Events that come meanwhile are handled as ever: the time at which a device was last seen
+ * tells them apart from what the scan missed.
  */
 
 #include <assert.h>

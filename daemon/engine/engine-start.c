@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Start: events first, then the journal, then one scan of the cached facts, then what the journal says against what the
- * kernel says. No worker is waited for; whatever has to be finished or undone is set in motion and goes on as jobs.
+ * Start: events first, then the journal, then one scan of the cached facts, then what the journal
+ * says against what the kernel says. No worker is waited for; whatever has to be finished or undone
+ * is set in motion and goes on as jobs.
  */
 
 #include <assert.h>
@@ -66,13 +67,15 @@ int engine_start(Engine *e) {
         else {
                 r = read_instances(e);
                 if (r < 0)
-                        (void) log_error_errno(r, "Failed to read the IOMMU instances and slots: %m");
+                        (void) log_error_errno(r,
+                                               "Failed to read the IOMMU instances and slots: %m");
         }
         if (r >= 0) {
                 e->started = true;
                 r = engine_reconcile(e, &state);
                 if (r < 0)
-                        (void) log_error_errno(r, "Failed to reconcile the journal with the kernel: %m");
+                        (void) log_error_errno(
+                                r, "Failed to reconcile the journal with the kernel: %m");
         }
         stored_state_done(&state);
         if (r < 0)

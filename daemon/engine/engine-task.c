@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Tasks: host requests on their way, their callbacks, and the queue of those for which no worker is free. A task belongs
- * to its engine and dies with it: then the host is told that nobody listens any more. What a worker reports goes into the
- * inventory and the job first; then the task's own next stage runs. A request whose outcome is unknown keeps its task:
- * its devices are stuck until the worker is gone for good.
+ * Tasks: host requests on their way, their callbacks, and the queue of those for which no worker is
+ * free. A task belongs to its engine and dies with it: then the host is told that nobody listens
+ * any more. What a worker reports goes into the inventory and the job first; then the task's own
+ * next stage runs. A request whose outcome is unknown keeps its task: its devices are stuck until
+ * the worker is gone for good.
  */
 
 #include <assert.h>
@@ -131,8 +132,11 @@ int error_from_result(Error *err, const HostResult *r, const char *context) {
         if (r->message[0])
                 return error_set(err, code, "%s: %s", context, r->message);
         if (r->outcome == HOST_OUTCOME_UNKNOWN)
-                return error_set(err, code, "%s: a kernel operation has not come back; see the job, and end the process "
-                                            "that holds the device", context);
+                return error_set(err, code,
+                                 "%s: a kernel operation has not come back; see the job, and end "
+                                 "the process "
+                                 "that holds the device",
+                                 context);
         return error_set(err, code, "%s: %s", context,
                          r->error < 0 ? strerrordesc_np(-r->error) : "the worker gave no reason");
 }
@@ -208,9 +212,10 @@ static void device_set_stuck(Engine *e, PciAddress a, bool stuck) {
         engine_update_verdicts(e, d, d);
         engine_device_changed(e, d);
         if (stuck)
-                (void) log_context(&(LogContext) { .message_id = MESSAGE_STUCK, .device = PCI_ADDRESS_TEXT(a) },
-                                   LOG_WARNING, 0, "%s is stuck: a kernel operation on it has not come back",
-                                   PCI_ADDRESS_TEXT(a));
+                (void) log_context(
+                        &(LogContext) { .message_id = MESSAGE_STUCK, .device = PCI_ADDRESS_TEXT(a) },
+                        LOG_WARNING, 0, "%s is stuck: a kernel operation on it has not come back",
+                        PCI_ADDRESS_TEXT(a));
 }
 
 void task_set_stuck(Task *t, bool stuck) {
@@ -304,7 +309,8 @@ static int queue_arm(Engine *e) {
                 if (r < 0)
                         return r;
         }
-        return host_timer_set(e->queue_timer, e->n_queued > 0 ? host_now(e->host) + QUEUE_RETRY_USEC : USEC_INFINITY);
+        return host_timer_set(e->queue_timer, e->n_queued > 0 ? host_now(e->host) + QUEUE_RETRY_USEC
+                                                              : USEC_INFINITY);
 }
 
 static int task_enqueue(Task *t) {

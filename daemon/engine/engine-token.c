@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Tokens: compare-and-swap on hardware. A token holds one hash for each kind of fact that a plan relied on, so that a
- * stale one says which kind changed. It is no secret and no authorisation; a forged one deceives only its forger.
+ * Tokens: compare-and-swap on hardware. A token holds one hash for each kind of fact that a plan
+ * relied on, so that a stale one says which kind changed. It is no secret and no authorisation; a
+ * forged one deceives only its forger.
  */
 
 #include <assert.h>
 
 #include "engine/engine-private.h"
 
-enum { FACTS_REQUEST, FACTS_IDENTITY, FACTS_DRIVERS, FACTS_OVERRIDES, FACTS_GROUPS, FACTS_USES, _FACTS_MAX };
+enum {
+        FACTS_REQUEST,
+        FACTS_IDENTITY,
+        FACTS_DRIVERS,
+        FACTS_OVERRIDES,
+        FACTS_GROUPS,
+        FACTS_USES,
+        _FACTS_MAX
+};
 
 static const char *const names[_FACTS_MAX] = {
         [FACTS_REQUEST] = "what was asked for",
@@ -19,7 +28,8 @@ static const char *const names[_FACTS_MAX] = {
         [FACTS_GROUPS] = "members of an IOMMU group",
         [FACTS_USES] = "use of a device",
 };
-static const char *const keys[_FACTS_MAX] = { "request", "identity", "driver", "driver-override", "group", "use" };
+static const char *const keys[_FACTS_MAX] = { "request",         "identity", "driver",
+                                              "driver-override", "group",    "use" };
 
 static uint64_t hash_text(uint64_t h, const char *s) {
         return hash_bytes(h, strempty(s), strlen(strempty(s)) + 1);
@@ -33,12 +43,15 @@ static void hash_device(const Device *d, uint64_t h[_FACTS_MAX]) {
         const PciFacts *f = &d->facts;
 
         h[FACTS_IDENTITY] = hash_number(h[FACTS_IDENTITY], pci_address_key(f->address));
-        h[FACTS_IDENTITY] = hash_number(h[FACTS_IDENTITY], (uint64_t) f->vendor << 48 | (uint64_t) f->device << 32 |
-                                                                   (uint64_t) f->subsystem_vendor << 16 |
-                                                                   f->subsystem_device);
-        h[FACTS_IDENTITY] = hash_number(h[FACTS_IDENTITY], d->config && d->config->has_dsn ? d->config->dsn : 0);
+        h[FACTS_IDENTITY] =
+                hash_number(h[FACTS_IDENTITY],
+                            (uint64_t) f->vendor << 48 | (uint64_t) f->device << 32 |
+                                    (uint64_t) f->subsystem_vendor << 16 | f->subsystem_device);
+        h[FACTS_IDENTITY] = hash_number(h[FACTS_IDENTITY],
+                                        d->config && d->config->has_dsn ? d->config->dsn : 0);
         h[FACTS_DRIVERS] = hash_text(h[FACTS_DRIVERS], f->driver);
-        h[FACTS_OVERRIDES] = hash_text(h[FACTS_OVERRIDES], d->live ? pci_live_override(d->live) : NULL);
+        h[FACTS_OVERRIDES] =
+                hash_text(h[FACTS_OVERRIDES], d->live ? pci_live_override(d->live) : NULL);
         for (size_t i = 0; i < d->use.n_children; i++) {
                 h[FACTS_USES] = hash_text(h[FACTS_USES], d->use.children[i].subsystem);
                 h[FACTS_USES] = hash_text(h[FACTS_USES], d->use.children[i].name);
@@ -47,10 +60,12 @@ static void hash_device(const Device *d, uint64_t h[_FACTS_MAX]) {
                 h[FACTS_USES] = hash_text(h[FACTS_USES], d->use.criticals[i].proof);
         h[FACTS_GROUPS] = hash_number(h[FACTS_GROUPS], d->group ? d->group->id : UINT64_MAX);
         h[FACTS_GROUPS] = hash_number(h[FACTS_GROUPS], d->group ? d->group->n_devices : 0);
-        h[FACTS_GROUPS] = hash_number(h[FACTS_GROUPS], d->group ? iommu_group_facts_has_direct(&d->group->facts) : 0);
+        h[FACTS_GROUPS] = hash_number(
+                h[FACTS_GROUPS], d->group ? iommu_group_facts_has_direct(&d->group->facts) : 0);
 }
 
-void engine_token(const AskedFor *asked, const char *owner, Device *const *members, size_t n, char ret[TOKEN_MAX]) {
+void engine_token(const AskedFor *asked, const char *owner, Device *const *members, size_t n,
+                  char ret[TOKEN_MAX]) {
         uint64_t h[_FACTS_MAX];
         size_t at = 0;
 
@@ -82,7 +97,8 @@ int engine_token_check(const char *given, const char *now, Error *err) {
         if (isempty(given) || streq(given, now))
                 return 0;
         if (strlen(given) != strlen(now) || strspn(given, "0123456789abcdef-") != strlen(given))
-                return error_set(err, ERROR_INVALID, "This is no token; take the one that Plan gave");
+                return error_set(err, ERROR_INVALID,
+                                 "This is no token; take the one that Plan gave");
         list = json_new_array();
         for (size_t i = 0; i < _FACTS_MAX; i++) {
                 if (strncmp(given + i * 17, now + i * 17, 16) == 0)
@@ -90,7 +106,8 @@ int engine_token_check(const char *given, const char *now, Error *err) {
                 strbuf_addf(&text, "%s%s", text.size > 0 ? ", " : "", names[i]);
                 (void) json_append_string(list, keys[i]);
         }
-        (void) error_set(err, ERROR_PLAN_STALE, "Changed since the plan was made: %s; make a new plan",
+        (void) error_set(err, ERROR_PLAN_STALE,
+                         "Changed since the plan was made: %s; make a new plan",
                          strempty(text.data));
         j = json_new_object();
         (void) json_set(j, "changed", TAKE_PTR(list));

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Undoing a plan by the facts, when it is not known how far it came: after a crash, after a step that did not come back,
- * after an undo that failed. The worker finds what each step left and takes it back in reverse. Tried a few times; then an
- * assign is released by the facts, which waits for holders, and any other device is quarantined, never handed out.
+ * Undoing a plan by the facts, when it is not known how far it came: after a crash, after a step
+ * that did not come back, after an undo that failed. The worker finds what each step left and takes
+ * it back in reverse. Tried a few times; then an assign is released by the facts, which waits for
+ * holders, and any other device is quarantined, never handed out.
  */
 
 #include <assert.h>
@@ -29,21 +30,24 @@ void engine_quarantine(Engine *e, Device *d, const char *reason) {
 
         assert(e);
         assert(d);
-        text = strjoinf("%04x:%04x:%04x:%04x %s", d->facts.vendor, d->facts.device, d->facts.subsystem_vendor,
-                        d->facts.subsystem_device, reason);
+        text = strjoinf("%04x:%04x:%04x:%04x %s", d->facts.vendor, d->facts.device,
+                        d->facts.subsystem_vendor, d->facts.subsystem_device, reason);
         r = text ? store_quarantine(e->store, PCI_ADDRESS_TEXT(d->facts.address), text) : -ENOMEM;
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to record that %s is quarantined: %m",
                                          PCI_ADDRESS_TEXT(d->facts.address));
         if (free_and_strdup(&d->quarantine, reason) < 0)
                 return;
-        (void) log_context(&(LogContext) { .message_id = MESSAGE_QUARANTINED, .device = PCI_ADDRESS_TEXT(d->facts.address) },
-                           LOG_ERR, 0, "%s is quarantined: %s", PCI_ADDRESS_TEXT(d->facts.address), reason);
+        (void) log_context(&(LogContext) { .message_id = MESSAGE_QUARANTINED,
+                                          .device = PCI_ADDRESS_TEXT(d->facts.address) },
+                           LOG_ERR, 0, "%s is quarantined: %s", PCI_ADDRESS_TEXT(d->facts.address),
+                           reason);
         engine_update_verdicts(e, d, d);
         engine_device_changed(e, d);
 }
 
-/* An assign that cannot be undone step by step is released by the facts, which waits for whoever is in the way. */
+/* An assign that cannot be undone step by step is released by the facts, which waits for whoever is
+ * in the way. */
 static void release_instead(Task *t, Assignment *a, Error *err) {
         Engine *e = t->engine;
         Job *j = task_job(t);
@@ -54,7 +58,8 @@ static void release_instead(Task *t, Assignment *a, Error *err) {
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_PREPARE_FAILED);
         r = store_end(e->store, t->plan->id, HOST_OUTCOME_FAILED, a);
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to record that a plan failed; a restart looks at it again: %m");
+                (void) log_warning_errno(
+                        r, "Failed to record that a plan failed; a restart looks at it again: %m");
         if (j)
                 engine_job_finish(e, j, JOB_FAILED, err);
         task_free(t);
@@ -80,7 +85,8 @@ static void undo_gave_up(Task *t, Assignment *a, Error *err) {
                         engine_quarantine(e, d, "a plan could be neither finished nor undone");
         }
         if (store_end(e->store, t->plan->id, HOST_OUTCOME_FAILED, NULL) < 0)
-                log_warning("Failed to record the end of plan %s; a restart looks at it again", t->plan->id);
+                log_warning("Failed to record the end of plan %s; a restart looks at it again",
+                            t->plan->id);
         if (j)
                 engine_job_finish(e, j, JOB_FAILED, err);
         task_free(t);
@@ -92,15 +98,19 @@ static void undo_done(Task *t, Assignment *a) {
         _cleanup_error_ Error err = ERROR_INIT;
         int r;
 
-        /* An attach or a count of virtual functions leaves its assignment; an assign takes it along. */
+        /* An attach or a count of virtual functions leaves its assignment; an assign takes it
+         * along. */
         bool drop = a && a->plan && streq(a->plan->id, t->plan->id);
 
         r = store_end(e->store, t->plan->id, HOST_OUTCOME_ROLLED_BACK, NULL);
         if (r >= 0 && drop)
                 r = store_forget(e->store, a->id);
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to record that a plan was undone; a restart looks at it again: %m");
-        (void) error_set(&err, ERROR_STUCK, "The operation did not come back in time; it was undone when it did");
+                (void) log_warning_errno(
+                        r,
+                        "Failed to record that a plan was undone; a restart looks at it again: %m");
+        (void) error_set(&err, ERROR_STUCK,
+                         "The operation did not come back in time; it was undone when it did");
         if (a)
                 engine_audit(a, MESSAGE_RECOVERED, LOG_NOTICE, "Undone after an unknown outcome");
         if (a && a->job == j)
@@ -126,8 +136,9 @@ static void undo_finished(Task *t, const HostResult *result) {
                 return;
         }
         engine_refresh_plan(e, t->plan);
-        if (result->outcome != HOST_OUTCOME_FAILED && (result->outcome == HOST_OUTCOME_DONE || result->error == 0 ||
-                                                       result->failed_step != SIZE_MAX)) {
+        if (result->outcome != HOST_OUTCOME_FAILED &&
+            (result->outcome == HOST_OUTCOME_DONE || result->error == 0 ||
+             result->failed_step != SIZE_MAX)) {
                 undo_done(t, a);
                 return;
         }

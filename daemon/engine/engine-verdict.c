@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From the inventory to the verdict: collects the plain facts of a group into a question, and turns verdicts into what
- * is shown (Device.blockers, Group.viable) and into the details of a refusal. It decides nothing itself; policy/ does.
- * Cost depends on the group, never on the number of functions of the host.
+ * From the inventory to the verdict: collects the plain facts of a group into a question, and turns
+ * verdicts into what is shown (Device.blockers, Group.viable) and into the details of a refusal. It
+ * decides nothing itself; policy/ does. Cost depends on the group, never on the number of functions
+ * of the host.
  */
 
 #include <assert.h>
@@ -57,8 +58,8 @@ static unsigned enabled_vfs(const Device *d) {
 /* The i-th VF: its Routing ID is the PF's + First VF Offset + i × VF Stride (PCIe 9.2.1.2). */
 static const Device *virtual_function(const Engine *e, const Device *pf, unsigned i) {
         PciAddress a = pf->facts.address;
-        uint32_t rid = ((uint32_t) a.bus << 8) + ((uint32_t) a.slot << 3) + a.function + pf->config->sriov_offset +
-                       i * pf->config->sriov_stride;
+        uint32_t rid = ((uint32_t) a.bus << 8) + ((uint32_t) a.slot << 3) + a.function +
+                       pf->config->sriov_offset + i * pf->config->sriov_stride;
 
         if (rid > UINT16_MAX)
                 return NULL;
@@ -73,22 +74,27 @@ static const char *vf_owner(Engine *e, const Device *pf, unsigned n, GroupQuesti
                 const Device *vf = virtual_function(e, pf, i);
 
                 if (vf && vf->assignment)
-                        return question_text(q, "%s is assigned to %s", PCI_ADDRESS_TEXT(vf->facts.address),
+                        return question_text(q, "%s is assigned to %s",
+                                             PCI_ADDRESS_TEXT(vf->facts.address),
                                              vf->assignment->owner);
         }
         return NULL;
 }
 
 static const char *pf_owner(Engine *e, const Device *vf, const Assignment *self, GroupQuestion *q) {
-        const Device *pf = vf->facts.is_vf ? inventory_device(e->inventory, vf->facts.physfn) : NULL;
+        const Device *pf =
+                vf->facts.is_vf ? inventory_device(e->inventory, vf->facts.physfn) : NULL;
 
         if (!pf || !pf->assignment || pf->assignment == self)
                 return NULL;
-        return question_text(q, "%s is assigned to %s", PCI_ADDRESS_TEXT(pf->facts.address), pf->assignment->owner);
+        return question_text(q, "%s is assigned to %s", PCI_ADDRESS_TEXT(pf->facts.address),
+                             pf->assignment->owner);
 }
 
 static const char *other_owner(const Device *d, const AskedFor *asked) {
-        const Assignment *a = d->assignment ? d->assignment : d->group ? d->group->assignment : NULL;
+        const Assignment *a = d->assignment ? d->assignment
+                              : d->group    ? d->group->assignment
+                                            : NULL;
 
         return a && a != asked->self ? a->owner : NULL;
 }
@@ -96,7 +102,8 @@ static const char *other_owner(const Device *d, const AskedFor *asked) {
 static const char *running_job(const Device *d, const AskedFor *asked, GroupQuestion *q) {
         if (!d->job || !asked->choose_driver || (asked->self && asked->self->job == d->job))
                 return NULL;
-        return question_text(q, "%s, job %llu", plan_kind_to_string(d->job->kind), (unsigned long long) d->job->id);
+        return question_text(q, "%s, job %llu", plan_kind_to_string(d->job->kind),
+                             (unsigned long long) d->job->id);
 }
 
 static void choose_driver(Engine *e, const Device *d, const AskedFor *asked, PlannedDriver *ret) {
@@ -229,7 +236,8 @@ static int evaluate_shown(Engine *e, const Device *anchor, GroupQuestion *q, Sho
         return 0;
 }
 
-static void update_group_verdicts(Engine *e, const Device *anchor, const Device *reported, bool quiet) {
+static void update_group_verdicts(Engine *e, const Device *anchor, const Device *reported,
+                                  bool quiet) {
         _cleanup_question_ GroupQuestion q = {};
         _cleanup_free_ Shown *shown = NULL;
         Group *g = anchor->group;
@@ -237,12 +245,15 @@ static void update_group_verdicts(Engine *e, const Device *anchor, const Device 
         uint64_t all = 0, twice = 0;
         size_t n;
 
-        if (group_question(e, anchor, &(AskedFor) {}, &q) < 0 || evaluate_shown(e, anchor, &q, &shown) < 0) {
-                log_warning("Not enough memory for the verdict of %s", PCI_ADDRESS_TEXT(anchor->facts.address));
+        if (group_question(e, anchor, &(AskedFor) {}, &q) < 0 ||
+            evaluate_shown(e, anchor, &q, &shown) < 0) {
+                log_warning("Not enough memory for the verdict of %s",
+                            PCI_ADDRESS_TEXT(anchor->facts.address));
                 return;
         }
         n = q.question.n_members;
-        /* A mate's blocker counts: twice says that two members have it, so that any member has a mate with it. */
+        /* A mate's blocker counts: twice says that two members have it, so that any member has a
+         * mate with it. */
         for (size_t i = 0; i < n; i++) {
                 twice |= all & shown[i].parked;
                 all |= shown[i].parked;
@@ -256,7 +267,8 @@ static void update_group_verdicts(Engine *e, const Device *anchor, const Device 
                 if (shows(d, mask))
                         continue;
                 if (show(d, mask) < 0)
-                        log_warning("Not enough memory for the verdict of %s", PCI_ADDRESS_TEXT(d->facts.address));
+                        log_warning("Not enough memory for the verdict of %s",
+                                    PCI_ADDRESS_TEXT(d->facts.address));
                 else if (d != reported && !quiet)
                         engine_device_changed(e, d);
         }
@@ -366,7 +378,8 @@ static int check_group(Engine *e, const Device *anchor, const AskedFor *asked, C
 static bool group_seen(const AskedFor *asked, size_t i) {
         for (size_t k = 0; k < i; k++)
                 if (asked->devices[k] == asked->devices[i] ||
-                    (asked->devices[i]->group && asked->devices[k]->group == asked->devices[i]->group))
+                    (asked->devices[i]->group &&
+                     asked->devices[k]->group == asked->devices[i]->group))
                         return true;
         return false;
 }
@@ -389,7 +402,8 @@ int engine_check(Engine *e, const AskedFor *asked, Error *err, Json **ret) {
         if (r < 0)
                 (void) error_set(err, ERROR_FAILED, "Not enough memory for the verdict");
         else if (c.n > 0) {
-                r = error_set(err, blocker_to_error(c.first), "%s: %s", strempty(c.message), blocker_remedy(c.first));
+                r = error_set(err, blocker_to_error(c.first), "%s: %s", strempty(c.message),
+                              blocker_remedy(c.first));
                 if (err)
                         error_take_details(err, json_to_text(j, false));
         }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The engine's own life, and the few places through which every change of what is shown goes: a device, an assignment's
- * state, a notice to the owner. Observers are told after the change; they read, they never call back into a request.
+ * The engine's own life, and the few places through which every change of what is shown goes: a
+ * device, an assignment's state, a notice to the owner. Observers are told after the change; they
+ * read, they never call back into a request.
  */
 
 #include "engine/engine.h"
@@ -12,7 +13,8 @@
 
 #include "engine/engine-private.h"
 
-int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOptions *options, Engine **ret) {
+int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOptions *options,
+               Engine **ret) {
         _cleanup_(engine_freep) Engine *e = NULL;
         int r;
 
@@ -47,7 +49,8 @@ Engine *engine_free(Engine *e) {
         if (!e)
                 return NULL;
         if (e->listening)
-                (void) host_start(e->host, ignore_event, NULL); /* the host may live on; it fails no second time */
+                (void) host_start(e->host, ignore_event,
+                                  NULL); /* the host may live on; it fails no second time */
         LIST_FOREACH(&e->tasks, link)
                 task_free(LIST_ENTRY(link, Task, link));
         owner_free_all(e);
@@ -90,18 +93,22 @@ bool engine_is_settled(const Engine *e) {
 
 bool engine_caller_owns(const Assignment *a, uid_t uid) {
         assert(a);
-        return uid == 0 || uid == a->creator_uid || (a->user_uid != UID_UNSET && uid == a->user_uid);
+        return uid == 0 || uid == a->creator_uid ||
+               (a->user_uid != UID_UNSET && uid == a->user_uid);
 }
 
 int engine_find_owned(Engine *e, const Caller *c, const char *id, Error *err, Assignment **ret) {
         Assignment *a = id ? inventory_assignment(e->inventory, id) : NULL;
 
         if (!a)
-                return error_set(err, ERROR_NOT_FOUND, "There is no such assignment; see pciassignctl list");
+                return error_set(err, ERROR_NOT_FOUND,
+                                 "There is no such assignment; see pciassignctl list");
         if (!c->may_manage_others && !engine_caller_owns(a, c->uid))
                 return error_set(err, ERROR_NOT_AUTHORIZED,
-                                 "Assignment %s belongs to uid %u; only its creator, its user and administrators may do "
-                                 "this", a->id, (unsigned) a->creator_uid);
+                                 "Assignment %s belongs to uid %u; only its creator, its user and "
+                                 "administrators may do "
+                                 "this",
+                                 a->id, (unsigned) a->creator_uid);
         *ret = a;
         return 0;
 }
@@ -146,9 +153,9 @@ bool engine_step(Engine *e, Assignment *a, AssignmentEvent event) {
                 return false;
         }
         assignment_set_state(a, to);
-        (void) log_context(&(LogContext) { .assignment = a->id, .owner = a->owner }, LOG_INFO, 0, "Assignment %s: %s → %s → %s",
-                           a->id, assignment_state_to_string(from), assignment_event_to_string(event),
-                           assignment_state_to_string(to));
+        (void) log_context(&(LogContext) { .assignment = a->id, .owner = a->owner }, LOG_INFO, 0,
+                           "Assignment %s: %s → %s → %s", a->id, assignment_state_to_string(from),
+                           assignment_event_to_string(event), assignment_state_to_string(to));
         engine_assignment_changed(e, a);
         return true;
 }
@@ -161,16 +168,19 @@ void engine_audit(const Assignment *a, const char *message_id, int level, const 
         va_start(ap, format);
         (void) vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
-        (void) log_context(&(LogContext) { .message_id = message_id, .assignment = a->id, .owner = a->owner }, level, 0,
-                           "%s", text);
+        (void) log_context(
+                &(LogContext) { .message_id = message_id, .assignment = a->id, .owner = a->owner },
+                level, 0, "%s", text);
 }
 
-void engine_notice(Engine *e, Assignment *a, const char *kind, PciAddress device, const char *details) {
+void engine_notice(Engine *e, Assignment *a, const char *kind, PciAddress device,
+                   const char *details) {
         const AssignmentNotice *n;
         int r;
 
         assert(a);
-        r = assignment_add_notice(a, host_now(e->host), kind, PCI_ADDRESS_TEXT(device), details, &n);
+        r = assignment_add_notice(a, host_now(e->host), kind, PCI_ADDRESS_TEXT(device), details,
+                                  &n);
         if (r < 0) {
                 (void) log_error_errno(r, "Failed to keep a notice for assignment %s: %m", a->id);
                 return;
@@ -219,7 +229,8 @@ void engine_refresh_plan(Engine *e, const Plan *plan) {
         }
 }
 
-int engine_acknowledge(Engine *e, const Caller *c, const char *assignment, uint64_t number, Error *err) {
+int engine_acknowledge(Engine *e, const Caller *c, const char *assignment, uint64_t number,
+                       Error *err) {
         Assignment *a;
         int r;
 
@@ -231,7 +242,8 @@ int engine_acknowledge(Engine *e, const Caller *c, const char *assignment, uint6
         if (number == 0 || number >= a->next_notice || number + EVENTS_MAX < a->next_notice)
                 return error_set(err, ERROR_INVALID,
                                  "There is no event %llu of this assignment; the last one is %llu",
-                                 (unsigned long long) number, (unsigned long long) a->next_notice - 1);
+                                 (unsigned long long) number,
+                                 (unsigned long long) a->next_notice - 1);
         for (size_t i = 0; i < EVENTS_MAX; i++)
                 if (a->notices[i].number != 0 && a->notices[i].number <= number)
                         a->notices[i].acknowledged = true;
@@ -250,22 +262,27 @@ int engine_cancel_job(Engine *e, const Caller *c, uint64_t job, Error *err) {
         assert(c);
         j = inventory_job(e->inventory, job);
         if (!j)
-                return error_set(err, ERROR_NOT_FOUND, "There is no job %llu", (unsigned long long) job);
+                return error_set(err, ERROR_NOT_FOUND, "There is no job %llu",
+                                 (unsigned long long) job);
         if (!c->may_manage_others && c->uid != 0 && c->uid != j->creator_uid)
-                return error_set(err, ERROR_NOT_AUTHORIZED, "Job %llu belongs to uid %u", (unsigned long long) job,
-                                 (unsigned) j->creator_uid);
+                return error_set(err, ERROR_NOT_AUTHORIZED, "Job %llu belongs to uid %u",
+                                 (unsigned long long) job, (unsigned) j->creator_uid);
         if (j->finished)
-                return error_set(err, ERROR_INVALID, "Job %llu has finished", (unsigned long long) job);
+                return error_set(err, ERROR_INVALID, "Job %llu has finished",
+                                 (unsigned long long) job);
         if (j->kind == PLAN_RELEASE)
-                return error_set(err, ERROR_INVALID, "A release cannot be cancelled: the device is on its way back");
+                return error_set(err, ERROR_INVALID,
+                                 "A release cannot be cancelled: the device is on its way back");
         LIST_FOREACH(&e->tasks, link) {
                 Task *t = LIST_ENTRY(link, Task, link);
 
                 if (t->job != job || t->waits)
                         continue;
                 if (t->stuck)
-                        return error_set(err, ERROR_STUCK, "Job %llu waits for a kernel operation that cannot be "
-                                                           "cancelled", (unsigned long long) job);
+                        return error_set(err, ERROR_STUCK,
+                                         "Job %llu waits for a kernel operation that cannot be "
+                                         "cancelled",
+                                         (unsigned long long) job);
                 t->cancelled = true;
                 if (t->host_job)
                         host_cancel(t->host_job);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The look-ups of the table of reasons in blocker.h. No reason is spelled anywhere else: a new one is a new row there
- * and a check in safety.c.
+ * The look-ups of the table of reasons in blocker.h. No reason is spelled anywhere else: a new one
+ * is a new row there and a check in safety.c.
  */
 
 #include "policy/blocker.h"
@@ -15,7 +15,7 @@ static const struct {
         bool force;
         const char *remedy;
 } blockers[_BLOCKER_MAX] = {
-#define X(code, text, error, force, remedy) [BLOCKER_##code] = { text, ERROR_##error, force, remedy },
+#define X(code, spelling, err, may, way) [BLOCKER_##code] = { spelling, ERROR_##err, may, way },
         BLOCKER_TABLE(X)
 #undef X
 };

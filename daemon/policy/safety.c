@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the host and the kernel demand before a function is given away. Each check looks at one member of the group and
- * adds its blockers; the list at the end is the whole of it. A check never asks the kernel: facts that were not read are
- * a blocker of their own, so that nothing is granted on ignorance.
+ * What the host and the kernel demand before a function is given away. Each check looks at one
+ * member of the group and adds its blockers; the list at the end is the whole of it. A check never
+ * asks the kernel: facts that were not read are a blocker of their own, so that nothing is granted
+ * on ignorance.
  *
- * Sources: drivers/vfio/pci/vfio_pci_core.c (a PF with VFs is not bound, only header type 0 is), drivers/iommu/iommu.c
- * (direct regions, ownership of groups), drivers/vfio/group.c (noiommu).
+ * Sources: drivers/vfio/pci/vfio_pci_core.c (a PF with VFs is not bound, only header type 0 is),
+ * drivers/iommu/iommu.c (direct regions, ownership of groups), drivers/vfio/group.c (noiommu).
  */
 
 #include "policy/safety.h"
@@ -20,7 +21,8 @@ static void check_presence(const VerdictQuestion *q, size_t i, Verdict *v) {
 
         if (m->gone || m->read_error == -ENODEV ||
             (m->config && m->config->liveness == PCI_LIVENESS_ABSENT))
-                verdict_add(v, q, BLOCKER_GONE, i, m->gone ? "removed" : "its config space reads all-ones");
+                verdict_add(v, q, BLOCKER_GONE, i,
+                            m->gone ? "removed" : "its config space reads all-ones");
         if (m->stuck || m->read_error == -ETIMEDOUT)
                 verdict_add(v, q, BLOCKER_STUCK, i, m->stuck ? NULL : "reading it blocks");
         if (m->quarantine)
@@ -78,7 +80,8 @@ static void check_host(const VerdictQuestion *q, size_t i, Verdict *v) {
         const VerdictMember *m = q->members + i;
 
         for (size_t k = 0; m->use && k < m->use->n_criticals; k++)
-                verdict_add(v, q, critical_to_blocker(m->use->criticals[k].code), i, m->use->criticals[k].proof);
+                verdict_add(v, q, critical_to_blocker(m->use->criticals[k].code), i,
+                            m->use->criticals[k].proof);
 }
 
 static void check_holders(const VerdictQuestion *q, size_t i, Verdict *v) {
@@ -97,7 +100,9 @@ static void check_isolation(const VerdictQuestion *q, size_t i, Verdict *v) {
         const VerdictMember *m = q->members + i;
 
         if (!q->group) {
-                verdict_add(v, q, m->facts->waiting_for_supplier ? BLOCKER_WAITING_SUPPLIER : BLOCKER_NO_GROUP,
+                verdict_add(v, q,
+                            m->facts->waiting_for_supplier ? BLOCKER_WAITING_SUPPLIER
+                                                           : BLOCKER_NO_GROUP,
                             i, NULL);
                 return;
         }
@@ -105,14 +110,16 @@ static void check_isolation(const VerdictQuestion *q, size_t i, Verdict *v) {
                 verdict_add(v, q, BLOCKER_NOIOMMU, i, NULL);
         if (iommu_group_facts_has_direct(q->group))
                 verdict_add(v, q, BLOCKER_DIRECT_REGION, i, NULL);
-        if (!q->unsafe_interrupts && (q->no_remapping || (q->iommu && iommu_facts_interrupt_remapping(q->iommu) == 0)))
+        if (!q->unsafe_interrupts &&
+            (q->no_remapping || (q->iommu && iommu_facts_interrupt_remapping(q->iommu) == 0)))
                 verdict_add(v, q, BLOCKER_NO_IR, i, q->iommu ? q->iommu->name : NULL);
 }
 
 static void check_binding(const VerdictQuestion *q, size_t i, Verdict *v) {
         const VerdictMember *m = q->members + i;
 
-        if (pci_kind_from_class(m->facts->class_code) == PCI_KIND_BRIDGE || (m->config && m->config->header_type == 1))
+        if (pci_kind_from_class(m->facts->class_code) == PCI_KIND_BRIDGE ||
+            (m->config && m->config->header_type == 1))
                 verdict_add(v, q, BLOCKER_NOT_ENDPOINT, i, NULL);
         else if (m->driver_known && !m->driver)
                 verdict_add(v, q, BLOCKER_NO_DRIVER, i, NULL);
@@ -122,7 +129,8 @@ static void check_consent(const VerdictQuestion *q, size_t i, Verdict *v) {
         const VerdictMember *m = q->members + i;
 
         if (!m->requested && !q->take_all && verdict_needs_parking(m))
-                verdict_add(v, q, BLOCKER_GROUP_MEMBER, i, m->facts->driver[0] ? m->facts->driver : NULL);
+                verdict_add(v, q, BLOCKER_GROUP_MEMBER, i,
+                            m->facts->driver[0] ? m->facts->driver : NULL);
 }
 
 void safety_evaluate(const VerdictQuestion *q, size_t i, Verdict *v) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verdict of one member of a group: its role, and the blockers that safety (and later each rule) finds, sorted by
- * precedence. Bridges and ports are ignored as the kernel ignores them, unless they are what was asked for. Nothing
- * here allocates but the sentence for people; nothing asks the kernel.
+ * The verdict of one member of a group: its role, and the blockers that safety (and later each
+ * rule) finds, sorted by precedence. Bridges and ports are ignored as the kernel ignores them,
+ * unless they are what was asked for. Nothing here allocates but the sentence for people; nothing
+ * asks the kernel.
  */
 
 #include "policy/verdict.h"
@@ -39,7 +40,8 @@ bool verdict_needs_parking(const VerdictMember *m) {
         return verdict_role(m) == VERDICT_ROLE_PARKED && !pci_driver_is_vfio(m->facts->driver);
 }
 
-void verdict_add(Verdict *v, const VerdictQuestion *q, BlockerCode code, size_t about, const char *proof) {
+void verdict_add(Verdict *v, const VerdictQuestion *q, BlockerCode code, size_t about,
+                 const char *proof) {
         size_t at = 0;
 
         assert(v);
@@ -82,68 +84,40 @@ bool verdict_is_clean(const Verdict *v) {
         return !verdict_first(v) && v->n_dropped == 0;
 }
 
+static const char *const reasons[_BLOCKER_MAX] = {
+        [BLOCKER_GONE] = "is gone",
+        [BLOCKER_STUCK] = "is stuck: a kernel operation on it has not come back",
+        [BLOCKER_QUARANTINED] = "is quarantined",
+        [BLOCKER_OWNED] = "belongs to another owner",
+        [BLOCKER_MOUNT] = "carries a mounted file system of the host",
+        [BLOCKER_SWAP] = "carries swap of the host",
+        [BLOCKER_STORAGE] = "carries storage that the host uses",
+        [BLOCKER_REMOTE_STORAGE] = "carries the host's connection to remote storage",
+        [BLOCKER_ROUTE] = "carries routes of the host",
+        [BLOCKER_CONSOLE] = "is the host's console",
+        [BLOCKER_BRIDGE] = "is part of the host's chipset",
+        [BLOCKER_MEMORY] = "gives the host memory",
+        [BLOCKER_BUSY] = "is held by a process",
+        [BLOCKER_JOB] = "is being worked on",
+        [BLOCKER_VF_OWNED] = "has a virtual function that is assigned",
+        [BLOCKER_PF_OWNED] = "has a physical function that is assigned",
+        [BLOCKER_VFS_ENABLED] = "has virtual functions enabled, so no VFIO driver binds to it",
+        [BLOCKER_NO_GROUP] = "is in no IOMMU group",
+        [BLOCKER_WAITING_SUPPLIER] = "waits for its IOMMU",
+        [BLOCKER_NOIOMMU] = "is in a no-IOMMU group, which isolates nothing",
+        [BLOCKER_DIRECT_REGION] = "has a direct-mapped reserved region in its IOMMU group",
+        [BLOCKER_NO_IR] = "is behind an IOMMU without interrupt remapping",
+        [BLOCKER_GROUP_MEMBER] = "shares the IOMMU group",
+        [BLOCKER_NOT_ENDPOINT] = "is a bridge",
+        [BLOCKER_NO_DRIVER] = "has no VFIO driver on this host",
+        [BLOCKER_UNREADABLE] = "could not be read",
+        [BLOCKER_UNREAD] = "has not been read yet",
+};
+
 static const char *reason(const VerdictQuestion *q, const Blocker *b) {
-        switch (b->code) {
-        case BLOCKER_GONE:
-                return "is gone";
-        case BLOCKER_STUCK:
-                return "is stuck: a kernel operation on it has not come back";
-        case BLOCKER_QUARANTINED:
-                return "is quarantined";
-        case BLOCKER_OWNED:
-                return "belongs to another owner";
-        case BLOCKER_MOUNT:
-                return "carries a mounted file system of the host";
-        case BLOCKER_SWAP:
-                return "carries swap of the host";
-        case BLOCKER_STORAGE:
-                return "carries storage that the host uses";
-        case BLOCKER_REMOTE_STORAGE:
-                return "carries the host's connection to remote storage";
-        case BLOCKER_ROUTE:
-                return "carries routes of the host";
-        case BLOCKER_CONSOLE:
-                return "is the host's console";
-        case BLOCKER_BRIDGE:
-                return "is part of the host's chipset";
-        case BLOCKER_MEMORY:
-                return "gives the host memory";
-        case BLOCKER_BUSY:
-                return "is held by a process";
-        case BLOCKER_JOB:
-                return "is being worked on";
-        case BLOCKER_VF_OWNED:
-                return "has a virtual function that is assigned";
-        case BLOCKER_PF_OWNED:
-                return "has a physical function that is assigned";
-        case BLOCKER_VFS_ENABLED:
-                return "has virtual functions enabled, so no VFIO driver binds to it";
-        case BLOCKER_NO_GROUP:
-                return "is in no IOMMU group";
-        case BLOCKER_WAITING_SUPPLIER:
-                return "waits for its IOMMU";
-        case BLOCKER_NOIOMMU:
-                return "is in a no-IOMMU group, which isolates nothing";
-        case BLOCKER_DIRECT_REGION:
-                return "has a direct-mapped reserved region in its IOMMU group";
-        case BLOCKER_NO_IR:
-                return "is behind an IOMMU without interrupt remapping";
-        case BLOCKER_GROUP_MEMBER:
-                return q->members[b->about].facts->driver[0] ? "shares the IOMMU group and has a host driver"
-                                                             : "shares the IOMMU group";
-        case BLOCKER_NOT_ENDPOINT:
-                return "is a bridge";
-        case BLOCKER_NO_DRIVER:
-                return "has no VFIO driver on this host";
-        case BLOCKER_UNREADABLE:
-                return "could not be read";
-        case BLOCKER_UNREAD:
-                return "has not been read yet";
-        case _BLOCKER_MAX:
-        case _BLOCKER_INVALID:
-                break;
-        }
-        return "may not be assigned";
+        if (b->code == BLOCKER_GROUP_MEMBER && q->members[b->about].facts->driver[0])
+                return "shares the IOMMU group and has a host driver";
+        return reasons[b->code];
 }
 
 char *blocker_describe(const VerdictQuestion *q, const Blocker *b) {

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Plain facts in, verdict out: may this function, as a member of its IOMMU group, be given to this owner now? The
- * question borrows everything; evaluation neither fails nor allocates. Safety (what the host and the kernel demand)
- * is built in; rules of a policy add blockers of their own to the same list.
+ * Plain facts in, verdict out: may this function, as a member of its IOMMU group, be given to this
+ * owner now? The question borrows everything; evaluation neither fails nor allocates. Safety (what
+ * the host and the kernel demand) is built in; rules of a policy add blockers of their own to the
+ * same list.
  */
 
 #include "pci/facts.h"
@@ -47,8 +48,8 @@ typedef struct VerdictQuestion {
         const IommuFacts *iommu;      /* NULL: unknown */
         bool take_all;                /* consent to park members that were not asked for */
         bool force;                   /* forcible blockers are passed over, and marked */
-        bool no_remapping;            /* the platform remaps no interrupts, whatever the IOMMU could */
-        bool unsafe_interrupts;       /* the administrator let VFIO do without interrupt remapping */
+        bool no_remapping;      /* the platform remaps no interrupts, whatever the IOMMU could */
+        bool unsafe_interrupts; /* the administrator let VFIO do without interrupt remapping */
 } VerdictQuestion;
 
 typedef struct Blocker {
@@ -70,8 +71,8 @@ typedef struct Verdict {
 VerdictRole verdict_role(const VerdictMember *m);
 /* Must this member be moved to a VFIO driver before the group can be given away? */
 bool verdict_needs_parking(const VerdictMember *m);
-/* The verdict of member i. With a clean Verdict (no blocker but forced ones) it may be had as far as i is concerned;
- * the group may be had when that holds for every member. */
+/* The verdict of member i. With a clean Verdict (no blocker but forced ones) it may be had as far
+ * as i is concerned; the group may be had when that holds for every member. */
 void verdict_evaluate(const VerdictQuestion *q, size_t i, Verdict *ret);
 /* Does it stand in the way? */
 bool verdict_is_clean(const Verdict *v);
@@ -80,4 +81,5 @@ const Blocker *verdict_first(const Verdict *v);
 /* One sentence: the thing, the reason. malloc'd, NULL on OOM. */
 char *blocker_describe(const VerdictQuestion *q, const Blocker *b);
 /* For safety.c and rules: adds in order of precedence. */
-void verdict_add(Verdict *v, const VerdictQuestion *q, BlockerCode code, size_t about, const char *proof);
+void verdict_add(Verdict *v, const VerdictQuestion *q, BlockerCode code, size_t about,
+                 const char *proof);

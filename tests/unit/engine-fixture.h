@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The real engine and the real journal over a simulated host without a loop. A crash is an engine and a store freed in the
- * middle of something; the next ones start over the same host and directory.
+ * The real engine and the real journal over a simulated host without a loop. A crash is an engine
+ * and a store freed in the middle of something; the next ones start over the same host and
+ * directory.
  */
 
 #include "base/log.h"
@@ -15,7 +16,8 @@
 #define OTHER "vm-2"
 #define ALICE ((Caller) { .uid = 1001, .bus_name = ":1.7" })
 #define BOB ((Caller) { .uid = 1002, .bus_name = ":1.8" })
-#define ROOT ((Caller) { .uid = 0, .bus_name = ":1.1", .may_manage_others = true, .may_force = true })
+#define ROOT \
+        ((Caller) { .uid = 0, .bus_name = ":1.1", .may_manage_others = true, .may_force = true })
 
 typedef struct Answer { /* of the last request */
         unsigned n;
@@ -52,8 +54,9 @@ static inline void world_device_removed(const Device *d _unused_, void *userdata
         ((World *) userdata)->n_removed++;
 }
 
-static inline void world_drift(const Device *d _unused_, const char *what _unused_, const char *found _unused_,
-                               const char *expected _unused_, void *userdata) {
+static inline void world_drift(const Device *d _unused_, const char *what _unused_,
+                               const char *found _unused_, const char *expected _unused_,
+                               void *userdata) {
         ((World *) userdata)->n_drift++;
 }
 
@@ -61,7 +64,8 @@ static inline void world_settled(void *userdata) {
         ((World *) userdata)->n_settled++;
 }
 
-static inline void world_notice(const Assignment *a _unused_, const AssignmentNotice *n, void *userdata) {
+static inline void world_notice(const Assignment *a _unused_, const AssignmentNotice *n,
+                                void *userdata) {
         World *w = userdata;
 
         w->n_notices++;
@@ -90,7 +94,8 @@ static inline void world_stop(World *w) {
 }
 
 static inline void world_init(World *w) {
-        _cleanup_free_ char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", getenv("top_srcdir"));
+        _cleanup_free_
+        char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", getenv("top_srcdir"));
         _cleanup_error_ Error err = ERROR_INIT;
         _cleanup_free_ char *text = NULL;
         size_t n;
@@ -156,8 +161,8 @@ static inline void world_reply(const EngineAnswer *answer, const Error *error, v
 }
 
 /* Begins; an error that is returned counts as an answer. */
-static inline void world_assign_begin(World *w, const Caller *c, char *const *devices, const char *owner,
-                                      const AssignOptions *o) {
+static inline void world_assign_begin(World *w, const Caller *c, char *const *devices,
+                                      const char *owner, const AssignOptions *o) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         answer_reset(&w->answer);
@@ -206,7 +211,8 @@ static inline bool world_driver_is(World *w, PciAddress a, const char *driver) {
         return streq(DRIVER_OF(&f, a), driver);
 }
 
-/* Both functions of the GPU's card are as a host driver had them, in the kernel and in the model, unowned. */
+/* Both functions of the GPU's card are as a host driver had them, in the kernel and in the model,
+ * unowned. */
 static inline void world_check_restored(World *w) {
         ck_assert(world_driver_is(w, GPU, "nvidia"));
         ck_assert(world_driver_is(w, GPU_AUDIO, "snd_hda_intel"));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Work on devices that nobody owns, and everything that is only asked: resets, virtual functions, facts, explanations,
- * snapshots, doctor.
+ * Work on devices that nobody owns, and everything that is only asked: resets, virtual functions,
+ * facts, explanations, snapshots, doctor.
  */
 
 #include <signal.h>
@@ -49,14 +49,16 @@ START_TEST(virtual_functions_to_different_owners) {
         world_run(&w, USEC_PER_SEC);
         i = engine_inventory(w.engine);
         for (size_t k = 0; k < i->n_devices; k++)
-                if (i->sorted[k]->facts.is_vf && pci_address_equal(i->sorted[k]->facts.physfn, PF)) {
+                if (i->sorted[k]->facts.is_vf &&
+                    pci_address_equal(i->sorted[k]->facts.physfn, PF)) {
                         if (n < 2)
                                 vfs[n] = i->sorted[k];
                         n++;
                 }
         ck_assert_uint_eq(n, 4);
         world_assign(&w, &ALICE, one_device(PCI_ADDRESS_TEXT(vfs[0]->facts.address)), OWNER, &o);
-        ck_assert_msg(w.answer.code == ERROR_NONE, "%s %s", w.answer.message, strempty(w.answer.details));
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s %s", w.answer.message,
+                      strempty(w.answer.details));
         (void) string_copy(first, sizeof(first), w.answer.assignment);
         world_assign(&w, &BOB, one_device(PCI_ADDRESS_TEXT(vfs[1]->facts.address)), OTHER, &o);
         ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
@@ -115,7 +117,9 @@ START_TEST(virtual_functions_refused) {
 END_TEST
 
 START_TEST(one_removal_at_a_time) {
-        SimFault hang = { .device = PF, .step = STEP_SET_NUMVFS, .kind = SIM_FAULT_HANG, .times = 1 };
+        SimFault hang = {
+                .device = PF, .step = STEP_SET_NUMVFS, .kind = SIM_FAULT_HANG, .times = 1
+        };
         _cleanup_world_ World w;
 
         world_init(&w);
@@ -156,12 +160,15 @@ END_TEST
 /* ---- what is only asked ---- */
 
 START_TEST(facts_by_topic) {
-        char *topics[] = { (char *) "identity", (char *) "use", NULL }, *wrong[] = { (char *) "colour", NULL };
+        char *topics[] = { (char *) "identity", (char *) "use", NULL },
+             *wrong[] = { (char *) "colour", NULL };
         _cleanup_error_ Error err = ERROR_INIT;
         _cleanup_world_ World w;
 
         world_init(&w);
-        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "0000:41:00.0", topics, false, world_reply, &w, &err), 0);
+        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "0000:41:00.0", topics, false,
+                                          world_reply, &w, &err),
+                         0);
         ck_assert_uint_eq(w.answer.n, 0);
         wait_answer(&w);
         ck_assert_int_eq(w.answer.code, ERROR_NONE);
@@ -169,14 +176,18 @@ START_TEST(facts_by_topic) {
         ck_assert_ptr_nonnull(strstr(w.answer.json, "read-at"));
         ck_assert_ptr_null(strstr(w.answer.json, "\"errors\""));
         answer_reset(&w.answer);
-        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "41:00.0", NULL, false, world_reply, &w, &err), 0);
+        ck_assert_int_eq(
+                engine_get_facts(w.engine, &ALICE, "41:00.0", NULL, false, world_reply, &w, &err),
+                0);
         ck_assert_uint_eq(w.answer.n, 0); /* known, and still not from inside the call */
         wait_answer(&w);
         ck_assert_ptr_nonnull(strstr(w.answer.json, "\"errors\""));
-        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "41:00.0", wrong, false, world_reply, &w, &err),
-                         -error_code_to_errno(ERROR_INVALID));
-        ck_assert_int_eq(engine_get_facts(w.engine, &ALICE, "ff:00.0", NULL, false, world_reply, &w, &err),
-                         -error_code_to_errno(ERROR_NOT_FOUND));
+        ck_assert_int_eq(
+                engine_get_facts(w.engine, &ALICE, "41:00.0", wrong, false, world_reply, &w, &err),
+                -error_code_to_errno(ERROR_INVALID));
+        ck_assert_int_eq(
+                engine_get_facts(w.engine, &ALICE, "ff:00.0", NULL, false, world_reply, &w, &err),
+                -error_code_to_errno(ERROR_NOT_FOUND));
 }
 END_TEST
 
@@ -185,14 +196,16 @@ START_TEST(explanation_is_an_answer) {
         _cleanup_world_ World w;
 
         world_init(&w);
-        ck_assert_int_eq(engine_explain(w.engine, &ALICE, "0000:05:00.0", OWNER, world_reply, &w, &err), 0);
+        ck_assert_int_eq(
+                engine_explain(w.engine, &ALICE, "0000:05:00.0", OWNER, world_reply, &w, &err), 0);
         wait_answer(&w);
         ck_assert_int_eq(w.answer.code, ERROR_NONE);
         ck_assert_ptr_nonnull(strstr(w.answer.json, "host-mount"));
         ck_assert_ptr_nonnull(strstr(w.answer.json, "proof"));
         ck_assert_ptr_nonnull(strstr(w.answer.json, "\"assignable\":false"));
         answer_reset(&w.answer);
-        ck_assert_int_eq(engine_explain(w.engine, &ALICE, "0000:45:00.0", OWNER, world_reply, &w, &err), 0);
+        ck_assert_int_eq(
+                engine_explain(w.engine, &ALICE, "0000:45:00.0", OWNER, world_reply, &w, &err), 0);
         wait_answer(&w);
         ck_assert_ptr_nonnull(strstr(w.answer.json, "\"assignable\":true"));
 }
@@ -391,7 +404,8 @@ START_TEST(release_outlasts_a_full_disk) {
 }
 END_TEST
 
-/* Somebody unbinds a device that a VMM holds: reading some of its attributes blocks from then on. */
+/* Somebody unbinds a device that a VMM holds: reading some of its attributes blocks from then on.
+ */
 START_TEST(poisoned_device_costs_itself) {
         _cleanup_error_ Error err = ERROR_INIT;
         _cleanup_world_ World w;
@@ -407,11 +421,14 @@ START_TEST(poisoned_device_costs_itself) {
         ck_assert_str_eq(w.last_notice, "RemovalRequested");
 
         answer_reset(&w.answer);
-        ck_assert_int_eq(engine_explain(w.engine, &BOB, "0000:45:00.0", OTHER, world_reply, &w, &err), 0);
+        ck_assert_int_eq(
+                engine_explain(w.engine, &BOB, "0000:45:00.0", OTHER, world_reply, &w, &err), 0);
         wait_answer(&w);
         ck_assert_ptr_nonnull(strstr(w.answer.json, "stuck"));
         answer_reset(&w.answer);
-        ck_assert_int_eq(engine_get_facts(w.engine, &BOB, "0000:45:00.0", NULL, true, world_reply, &w, &err), 0);
+        ck_assert_int_eq(
+                engine_get_facts(w.engine, &BOB, "0000:45:00.0", NULL, true, world_reply, &w, &err),
+                0);
         wait_answer(&w);
         ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
         world_assign(&w, &BOB, one_device("0000:65:00.0"), OTHER, &o);

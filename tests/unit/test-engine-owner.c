@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Owners that are processes: proven to be the caller's, watched, handed over by Attach, found again after a restart; and
- * assignments that outlive theirs in reservation.
+ * Owners that are processes: proven to be the caller's, watched, handed over by Attach, found again
+ * after a restart; and assignments that outlive theirs in reservation.
  */
 
 #include <signal.h>

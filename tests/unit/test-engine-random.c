@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Seeded random sequences of calls, faults, holders and crashes over the real engine and journal. After each step no
- * group has two owners and what was acknowledged is there; at the end everything can be given back, and then the host is
- * as it was before. ENGINE_SEED=N runs one sequence; its number is the loop index of a failure.
+ * Seeded random sequences of calls, faults, holders and crashes over the real engine and journal.
+ * After each step no group has two owners and what was acknowledged is there; at the end everything
+ * can be given back, and then the host is as it was before. ENGINE_SEED=N runs one sequence; its
+ * number is the loop index of a failure.
  */
 
 #include "engine-fixture.h"
@@ -12,8 +13,8 @@
 #define STEPS 60
 
 static const char *const names[] = {
-        "0000:41:00.0", "0000:41:00.1", "0000:42:00.0", "0000:42:00.1", "0000:45:00.0", "0000:65:00.0", "0000:61:00.0",
-        "0000:03:00.0", "0000:05:00.0",
+        "0000:41:00.0", "0000:41:00.1", "0000:42:00.0", "0000:42:00.1", "0000:45:00.0",
+        "0000:65:00.0", "0000:61:00.0", "0000:03:00.0", "0000:05:00.0",
 };
 
 typedef struct Random {
@@ -21,7 +22,8 @@ typedef struct Random {
         uint64_t state;
         char acknowledged[64][ASSIGNMENT_ID_MAX]; /* active as far as their owners know */
         size_t n_acknowledged;
-        bool foreign; /* other hands rebind and remove too: then only consistency can be asked for */
+        bool foreign; /* other hands rebind and remove too: then only consistency can be asked for
+                       */
         char trace[16384];
 } Random;
 
@@ -59,10 +61,12 @@ static void on_assign(const EngineAnswer *answer, const Error *error, void *user
 
         if (answer && answer->assignment && answer->assignment->state == ASSIGNMENT_ACTIVE &&
             !answer->assignment->release_wanted && r->n_acknowledged < ELEMENTSOF(r->acknowledged))
-                (void) string_copy(r->acknowledged[r->n_acknowledged++], ASSIGNMENT_ID_MAX, answer->assignment->id);
+                (void) string_copy(r->acknowledged[r->n_acknowledged++], ASSIGNMENT_ID_MAX,
+                                   answer->assignment->id);
 }
 
-static void on_other(const EngineAnswer *answer _unused_, const Error *error _unused_, void *userdata _unused_) {
+static void on_other(const EngineAnswer *answer _unused_, const Error *error _unused_,
+                     void *userdata _unused_) {
 }
 
 static void forget_acknowledged(Random *r, const char *id) {
@@ -90,7 +94,8 @@ static void do_assign(Random *r) {
         o.group = pick(r, 3) ? GROUP_TAKE_ALL : GROUP_ONLY_REQUESTED;
         o.by_node = pick(r, 2);
         o.no_wait = pick(r, 4) == 0;
-        (void) engine_assign(r->w.engine, c, devices, pick(r, 2) ? OWNER : OTHER, &o, on_assign, r, &err);
+        (void) engine_assign(r->w.engine, c, devices, pick(r, 2) ? OWNER : OTHER, &o, on_assign, r,
+                             &err);
         note(r, "assign %s %s: %s\n", devices[0], strempty(devices[1]), err.message);
 }
 
@@ -151,19 +156,23 @@ static void do_unhold(Random *r) {
 
 static void do_fault(Random *r) {
         static const StepType steps[] = {
-                STEP_PROVE_UNHELD, STEP_UNBIND, STEP_SET_OVERRIDE, STEP_PROBE, STEP_VERIFY, STEP_TRIAL_ATTACH,
+                STEP_PROVE_UNHELD, STEP_UNBIND, STEP_SET_OVERRIDE,
+                STEP_PROBE,        STEP_VERIFY, STEP_TRIAL_ATTACH,
         };
         static const int errors[] = { EBUSY, EIO, EINVAL, ENOMEM, EPERM };
         SimFault f = {
                 .device = address_of(names[pick(r, ELEMENTSOF(names))]),
                 .step = steps[pick(r, ELEMENTSOF(steps))],
-                .kind = pick(r, 4) == 0 ? SIM_FAULT_HANG : pick(r, 3) ? SIM_FAULT_ERROR : SIM_FAULT_DELAY,
+                .kind = pick(r, 4) == 0 ? SIM_FAULT_HANG
+                        : pick(r, 3)    ? SIM_FAULT_ERROR
+                                        : SIM_FAULT_DELAY,
                 .error = errors[pick(r, ELEMENTSOF(errors))],
                 .delay = (usec_t) pick(r, 100) * USEC_PER_SEC,
                 .times = 1,
         };
 
-        note(r, "fault %s kind %d of %s\n", step_type_to_string(f.step), (int) f.kind, PCI_ADDRESS_TEXT(f.device));
+        note(r, "fault %s kind %d of %s\n", step_type_to_string(f.step), (int) f.kind,
+             PCI_ADDRESS_TEXT(f.device));
         (void) host_sim_inject(r->w.host, &f);
 }
 
@@ -208,7 +217,8 @@ static void do_remove(Random *r) {
         if (!r->foreign || pick(r, 8))
                 return;
         note(r, "remove %s\n", name);
-        (void) (pick(r, 2) ? host_sim_surprise_remove : host_sim_remove)(r->w.host, address_of(name));
+        (void) (pick(r, 2) ? host_sim_surprise_remove : host_sim_remove)(r->w.host,
+                                                                         address_of(name));
 }
 
 static void do_ask(Random *r) {
@@ -219,13 +229,14 @@ static void do_ask(Random *r) {
         if (pick(r, 2))
                 (void) engine_plan(r->w.engine, &ALICE, device, OWNER, &o, on_other, r, &err);
         else
-                (void) engine_get_facts(r->w.engine, &ALICE, device[0], NULL, pick(r, 2), on_other, r, &err);
+                (void) engine_get_facts(r->w.engine, &ALICE, device[0], NULL, pick(r, 2), on_other,
+                                        r, &err);
 }
 
 static void (*const actions[])(Random *r) = {
-        do_assign, do_assign, do_assign, do_release, do_release, do_client_gone, do_cancel, do_hold,   do_unhold,
-        do_fault,  do_run,    do_run,    do_run,     do_run,     do_run,         do_crash,  do_events, do_ask,
-        do_rebind, do_rebind, do_remove,
+        do_assign, do_assign, do_assign, do_release, do_release, do_client_gone, do_cancel,
+        do_hold,   do_unhold, do_fault,  do_run,     do_run,     do_run,         do_run,
+        do_run,    do_crash,  do_events, do_ask,     do_rebind,  do_rebind,      do_remove,
 };
 
 /* ---- invariants ---- */
@@ -238,9 +249,10 @@ static void check_one_owner(Random *r) {
 
                 if (!d->assignment)
                         continue;
-                ck_assert_msg(inventory_assignment(i, d->assignment->id) == d->assignment, "dangling owner\n%s", r->trace);
-                ck_assert_msg(!d->group || d->group->assignment == d->assignment, "two owners of group %u\n%s",
-                              d->group ? d->group->id : 0, r->trace);
+                ck_assert_msg(inventory_assignment(i, d->assignment->id) == d->assignment,
+                              "dangling owner\n%s", r->trace);
+                ck_assert_msg(!d->group || d->group->assignment == d->assignment,
+                              "two owners of group %u\n%s", d->group ? d->group->id : 0, r->trace);
         }
 }
 
@@ -255,7 +267,8 @@ static void check_acknowledged(Random *r) {
                 ck_assert_msg(a->state == ASSIGNMENT_ACTIVE, "%.8s is %s\n%s", a->id,
                               assignment_state_to_string(a->state), r->trace);
                 for (size_t k = 0; k < a->plan->n_devices; k++)
-                        ck_assert_msg(world_driver_is(&r->w, a->plan->devices[k].address, a->plan->devices[k].driver),
+                        ck_assert_msg(world_driver_is(&r->w, a->plan->devices[k].address,
+                                                      a->plan->devices[k].driver),
                                       "%.8s lost its driver\n%s", a->id, r->trace);
         }
 }
@@ -280,12 +293,12 @@ static void check_restored(Random *r, char drivers[][PCI_DRIVER_NAME_MAX]) {
         for (size_t i = 0; i < ELEMENTSOF(names) && !r->foreign; i++) {
                 const Device *d = world_device(&r->w, address_of(names[i]));
 
-                ck_assert_msg(world_driver_is(&r->w, d->facts.address, drivers[i]), "%s is not on %s\n%s", names[i],
-                              drivers[i], r->trace);
-                ck_assert_msg(streq(d->facts.driver, drivers[i]), "%s: thought to be on \"%s\"\n%s", names[i],
-                              d->facts.driver, r->trace);
-                ck_assert_msg(!d->assignment && !d->job && !d->stuck && !d->quarantine, "%s is not free\n%s", names[i],
-                              r->trace);
+                ck_assert_msg(world_driver_is(&r->w, d->facts.address, drivers[i]),
+                              "%s is not on %s\n%s", names[i], drivers[i], r->trace);
+                ck_assert_msg(streq(d->facts.driver, drivers[i]), "%s: thought to be on \"%s\"\n%s",
+                              names[i], d->facts.driver, r->trace);
+                ck_assert_msg(!d->assignment && !d->job && !d->stuck && !d->quarantine,
+                              "%s is not free\n%s", names[i], r->trace);
         }
 }
 
@@ -294,10 +307,13 @@ static void check_nothing_left(Random *r) {
         const Job *j;
 
         HASHMAP_FOREACH(j, i->jobs)
-                ck_assert_msg(j->finished, "job %llu goes on\n%s", (unsigned long long) j->id, r->trace);
+                ck_assert_msg(j->finished, "job %llu goes on\n%s", (unsigned long long) j->id,
+                              r->trace);
         for (size_t k = 0; k < i->n_devices; k++)
-                ck_assert_msg(!i->sorted[k]->job && !i->sorted[k]->assignment && !i->sorted[k]->stuck, "%s is not free\n%s",
-                              PCI_ADDRESS_TEXT(i->sorted[k]->facts.address), r->trace);
+                ck_assert_msg(!i->sorted[k]->job && !i->sorted[k]->assignment &&
+                                      !i->sorted[k]->stuck,
+                              "%s is not free\n%s", PCI_ADDRESS_TEXT(i->sorted[k]->facts.address),
+                              r->trace);
 }
 
 static void run_sequence(uint64_t seed, bool foreign) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The main job over a simulated host: from a request to an active assignment and back to exactly what was there, and
- * every way in which it may be refused, fail half-way, hang, or find the daemon started anew.
+ * The main job over a simulated host: from a request to an active assignment and back to exactly
+ * what was there, and every way in which it may be refused, fail half-way, hang, or find the daemon
+ * started anew.
  */
 
 #include "engine-fixture.h"
@@ -20,13 +21,17 @@ START_TEST(assign_open_release) {
         ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
         (void) string_copy(id, sizeof(id), w.answer.assignment);
         ck_assert_int_eq(world_assignment(&w, id)->state, ASSIGNMENT_ACTIVE);
-        ck_assert(world_driver_is(&w, GPU, "vfio-pci") && world_driver_is(&w, GPU_AUDIO, "vfio-pci"));
+        ck_assert(world_driver_is(&w, GPU, "vfio-pci") &&
+                  world_driver_is(&w, GPU_AUDIO, "vfio-pci"));
         ck_assert_int_eq(device_get_state(world_device(&w, GPU)), DEVICE_ASSIGNED);
 
         answer_reset(&w.answer);
         ck_assert_int_eq(engine_open(w.engine, &ALICE, id, NULL,
-                                     &(OpenOptions) { .device_fd = true, .container_fd = -EBADF, .iommufd = -EBADF },
-                                     world_reply, &w, &err), 0);
+                                     &(OpenOptions) { .device_fd = true,
+                                                     .container_fd = -EBADF,
+                                                     .iommufd = -EBADF },
+                                     world_reply, &w, &err),
+                         0);
         world_run(&w, USEC_PER_SEC);
         ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
         ck_assert_uint_ge(w.answer.n_fds, 3); /* container, group, devices */
@@ -79,7 +84,8 @@ START_TEST(refused_with_data) {
 
         world_init(&w);
         world_assign(&w, &ALICE, one_device(refused[_i].device), OWNER, &o);
-        ck_assert_msg(w.answer.code == refused[_i].code, "%s: %s", error_code_to_string(w.answer.code), w.answer.message);
+        ck_assert_msg(w.answer.code == refused[_i].code, "%s: %s",
+                      error_code_to_string(w.answer.code), w.answer.message);
         ck_assert_ptr_nonnull(w.answer.details);
         ck_assert_ptr_nonnull(strstr(w.answer.details, refused[_i].blocker));
         ck_assert_uint_eq(world_n_assignments(&w), 0);
@@ -114,16 +120,18 @@ START_TEST(second_owner_is_refused_at_every_moment) {
         world_init(&w);
         world_assign_begin(&w, &ALICE, gpu_card(), OWNER, &o);
         for (unsigned i = 0; i < 100 && w.answer.n == 0; i++) {
-                int r = engine_assign(w.engine, &BOB, one_device(i % 2 ? "0000:41:00.0" : "0000:41:00.1"), OTHER, &o,
-                                      world_reply, &w, &err);
+                int r = engine_assign(w.engine, &BOB,
+                                      one_device(i % 2 ? "0000:41:00.0" : "0000:41:00.1"), OTHER,
+                                      &o, world_reply, &w, &err);
 
                 ck_assert_int_eq(r, -error_code_to_errno(ERROR_OWNED));
                 world_run(&w, 20 * USEC_PER_MSEC);
         }
         ck_assert_uint_eq(w.answer.n, 1);
         ck_assert_int_eq(w.answer.code, ERROR_NONE);
-        ck_assert_int_eq(engine_assign(w.engine, &BOB, gpu_card(), OTHER, &o, world_reply, &w, &err),
-                         -error_code_to_errno(ERROR_OWNED));
+        ck_assert_int_eq(
+                engine_assign(w.engine, &BOB, gpu_card(), OTHER, &o, world_reply, &w, &err),
+                -error_code_to_errno(ERROR_OWNED));
         ck_assert_ptr_nonnull(strstr(err.message, OWNER));
         ck_assert_ptr_nonnull(err.details);
 }
@@ -158,8 +166,9 @@ START_TEST(others_may_not_touch) {
         world_release(&w, &BOB, id);
         ck_assert_int_eq(w.answer.code, ERROR_NOT_AUTHORIZED);
         ck_assert_int_eq(engine_open(w.engine, &BOB, id, NULL,
-                                     &(OpenOptions) { .container_fd = -EBADF, .iommufd = -EBADF }, world_reply, &w,
-                                     &err), -error_code_to_errno(ERROR_NOT_AUTHORIZED));
+                                     &(OpenOptions) { .container_fd = -EBADF, .iommufd = -EBADF },
+                                     world_reply, &w, &err),
+                         -error_code_to_errno(ERROR_NOT_AUTHORIZED));
         world_release(&w, &ROOT, id);
         ck_assert_int_eq(w.answer.code, ERROR_NONE);
 }
@@ -198,7 +207,8 @@ START_TEST(token_is_compare_and_swap) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         world_init(&w);
-        ck_assert_int_eq(engine_plan(w.engine, &ALICE, gpu_card(), OWNER, &o, world_reply, &w, &err), 0);
+        ck_assert_int_eq(
+                engine_plan(w.engine, &ALICE, gpu_card(), OWNER, &o, world_reply, &w, &err), 0);
         world_run(&w, USEC_PER_SEC);
         ck_assert_uint_eq(w.answer.n, 1);
         ck_assert_ptr_nonnull(strstr(w.answer.json, "unbind"));
@@ -215,7 +225,8 @@ START_TEST(token_is_compare_and_swap) {
         ck_assert_int_eq(host_sim_rebind(w.host, GPU_AUDIO, "snd_hda_intel"), 0);
         world_run(&w, USEC_PER_SEC);
         world_assign(&w, &ALICE, gpu_card(), OWNER, &o);
-        ck_assert_msg(w.answer.code == ERROR_NONE, "%s %s", w.answer.message, strempty(w.answer.details));
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s %s", w.answer.message,
+                      strempty(w.answer.details));
 }
 END_TEST
 
@@ -258,7 +269,8 @@ START_TEST(rolled_back_at_every_step) {
         ck_assert_int_ne(w.answer.code, ERROR_NONE);
         world_run(&w, 10 * USEC_PER_SEC);
         world_check_restored(&w);
-        world_assign(&w, &BOB, gpu_card(), OTHER, &o); /* and nothing of it stands in the next one's way */
+        world_assign(&w, &BOB, gpu_card(), OTHER,
+                     &o); /* and nothing of it stands in the next one's way */
         ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
 }
 END_TEST

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verdict over plain facts: each reason by itself, which of several names the error, what force may pass over, and
- * what a member of the group that was not asked for means.
+ * The verdict over plain facts: each reason by itself, which of several names the error, what force
+ * may pass over, and what a member of the group that was not asked for means.
  */
 
 #include "base/strutil.h"
@@ -37,7 +37,8 @@ static void pair_init(Pair *p) {
                         .driver_known = true,
                 };
         }
-        p->question = (VerdictQuestion) { .members = p->members, .n_members = 2, .group = &p->group };
+        p->question =
+                (VerdictQuestion) { .members = p->members, .n_members = 2, .group = &p->group };
 }
 
 static void pair_done(Pair *p) {
@@ -326,7 +327,8 @@ START_TEST(consent_parks_mates) {
         verdict_evaluate(&p.question, 1, &v);
         ck_assert(verdict_is_clean(&v));
         ck_assert_int_eq(pci_use_add_critical(p.use + 1, PCI_CRITICAL_ROUTE, "default"), 0);
-        verdict_evaluate(&p.question, 1, &v); /* a mate that the host needs is never parked by consent alone */
+        verdict_evaluate(&p.question, 1,
+                         &v); /* a mate that the host needs is never parked by consent alone */
         ck_assert_int_eq(verdict_first(&v)->code, BLOCKER_ROUTE);
 }
 END_TEST
@@ -394,6 +396,14 @@ END_TEST
 START_TEST(spelling_round_trip) {
         for (BlockerCode c = 0; c < _BLOCKER_MAX; c++)
                 ck_assert_int_eq(blocker_from_string(blocker_to_string(c)), c);
+        for (BlockerCode c = 0; c < _BLOCKER_MAX; c++) { /* and none without a sentence */
+                _cleanup_pair_ Pair p;
+                _cleanup_free_ char *text = NULL;
+
+                pair_init(&p);
+                text = blocker_describe(&p.question, &(Blocker) { .code = c });
+                ck_assert_ptr_null(strstr(text, "null"));
+        }
         ck_assert_int_eq(blocker_from_string("no such reason"), _BLOCKER_INVALID);
         ck_assert_int_eq(blocker_from_string(NULL), _BLOCKER_INVALID);
         ck_assert_ptr_null(blocker_to_string(_BLOCKER_MAX));
