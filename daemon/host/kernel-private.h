@@ -132,4 +132,5 @@ int kernel_session_send(Session *s, ProtocolType type, const Encoder *payload);
 void kernel_session_deadline(Session *s, uint64_t msec);
 void kernel_sessions_free(KernelHost *k);
 /* Makes sure that a spare worker stands ready, from the loop. */
-void kernel_spare_want(KernelHost *k);
+/* A worker that stands ready, unless one does by then. */
+void kernel_spare_want(KernelHost *k, usec_t delay);

@@ -28,6 +28,7 @@
 #define SPARES_MAX 2U
 /* Lost workers that still sit in the kernel do not count against the workers, but are not without bound either. */
 #define LOST_MAX 64U
+#define SPARE_DELAY_USEC (500 * USEC_PER_MSEC)
 #define DEADLINE_ACCURACY_USEC (10 * USEC_PER_MSEC)
 
 extern char **environ;
@@ -368,7 +369,7 @@ static Session *find_spare(KernelHost *k) {
         return starting;
 }
 
-static int on_spare(sd_event_source *source, void *userdata) {
+static int on_spare(sd_event_source *source, uint64_t usec, void *userdata) {
         KernelHost *k = userdata;
         Session *s;
 
@@ -379,12 +380,18 @@ static int on_spare(sd_event_source *source, void *userdata) {
         return 0;
 }
 
-void kernel_spare_want(KernelHost *k) {
-        if (!k->spare_source && sd_event_add_defer(k->event, &k->spare_source, on_spare, k) < 0)
+void kernel_spare_want(KernelHost *k, usec_t delay) {
+        usec_t now;
+
+        if (sd_event_now(k->event, CLOCK_MONOTONIC, &now) < 0)
                 return;
-        /* After the work that is at hand. */
-        (void) sd_event_source_set_priority(k->spare_source, SD_EVENT_PRIORITY_IDLE);
-        (void) sd_event_source_set_enabled(k->spare_source, SD_EVENT_ONESHOT);
+        if (k->spare_source) {
+                (void) sd_event_source_set_time(k->spare_source, now + delay);
+                (void) sd_event_source_set_enabled(k->spare_source, SD_EVENT_ONESHOT);
+                return;
+        }
+        (void) sd_event_add_time(k->event, &k->spare_source, CLOCK_MONOTONIC, now + delay, DEADLINE_ACCURACY_USEC,
+                                 on_spare, k);
 }
 
 int kernel_session_take(KernelHost *k, HostJob *job) {
@@ -412,7 +419,9 @@ int kernel_session_take(KernelHost *k, HostJob *job) {
         s->job = job;
         job->session = s;
 done:
-        kernel_spare_want(k);
+        /* Most jobs are done before that and give their worker back; none of them shares its time with the start of
+         * another. */
+        kernel_spare_want(k, SPARE_DELAY_USEC);
         return 0;
 }
 

@@ -40,7 +40,7 @@ static int kernel_start(Host *h, HostEventHandler handler, void *userdata) {
         r = kernel_monitor_start(k);
         if (r < 0)
                 return r;
-        kernel_spare_want(k);
+        kernel_spare_want(k, 0);
         return 0;
 }
 
