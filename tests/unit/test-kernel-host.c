@@ -9,6 +9,9 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <systemd/sd-event.h>
 
 #include "base/fdio.h"
@@ -754,6 +757,86 @@ START_TEST(test_choose_driver) {
 }
 END_TEST
 
+/* An owner's process: its limit is raised and never lowered, and it can be ended. */
+START_TEST(test_process) {
+        HostRequest r = request_of(HOST_REQUEST_PROCESS);
+        struct rlimit before = { 65536, 0 }, after;
+        pid_t child = fork();
+        siginfo_t si;
+
+        if (child == 0) {
+                (void) pause();
+                _exit(0);
+        }
+        r.pidfd = pidfd_open(child, 0);
+        ck_assert_int_ge(r.pidfd, 0);
+        /* Only within the hard limit: to go above it takes a capability that a build machine may lack. */
+        ck_assert_int_eq(prlimit(child, RLIMIT_MEMLOCK, NULL, &after), 0);
+        before.rlim_max = after.rlim_max;
+        ck_assert_int_eq(prlimit(child, RLIMIT_MEMLOCK, &before, NULL), 0);
+        r.memlock = 2 * before.rlim_cur;
+        (void) submit(&r);
+        run_until(&heard.finished);
+        ck_assert_msg(heard.outcome == HOST_OUTCOME_DONE, "%s", heard.message);
+        ck_assert_int_eq(prlimit(child, RLIMIT_MEMLOCK, NULL, &after), 0);
+        ck_assert(after.rlim_cur == r.memlock && after.rlim_max == before.rlim_max);
+        r.memlock = 0;
+        r.signal = SIGKILL; /* SIGTERM would meet a handler of Check */
+        (void) submit(&r);
+        run_until(&heard.finished);
+        ck_assert_int_eq(heard.outcome, HOST_OUTCOME_DONE);
+        ck_assert_int_eq(waitid(P_PIDFD, (id_t) r.pidfd, &si, WEXITED), 0);
+        ck_assert_int_eq(si.si_status, SIGKILL);
+        (void) submit(&r); /* it has ended */
+        run_until(&heard.finished);
+        ck_assert_int_eq(heard.outcome, HOST_OUTCOME_FAILED);
+        ck_assert_int_eq(heard.error, -ESRCH);
+        (void) close(r.pidfd);
+}
+END_TEST
+
+/* A made tree has nodes, but no VFIO behind them: a refusal that says so. */
+START_TEST(test_open) {
+        HostOpenDevice d = { .address = address(NIC), .group = 7, .want_device = true };
+        HostRequest r = request_of(HOST_REQUEST_OPEN);
+
+        r.open_devices = &d;
+        r.n_open_devices = 1;
+        r.want_container = r.want_groups = true;
+        (void) submit(&r);
+        run_until(&heard.finished);
+        ck_assert_int_eq(heard.outcome, HOST_OUTCOME_FAILED);
+        ck_assert_int_eq(heard.code, ERROR_NOT_SUPPORTED);
+        ck_assert_str_ne(heard.message, "");
+}
+END_TEST
+
+START_TEST(test_prepare) {
+        HostRequest r = request_of(HOST_REQUEST_PREPARE);
+
+        (void) submit(&r);
+        run_until(&heard.finished);
+        ck_assert_int_eq(heard.outcome, HOST_OUTCOME_DONE);
+}
+END_TEST
+
+/* Workers that are done serve on: many jobs in a row start no more than a few processes. */
+START_TEST(test_workers_stay) {
+        HostRequest r = request_of(HOST_REQUEST_PREPARE);
+        int fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        char **names;
+
+        for (unsigned i = 0; i < 50; i++) {
+                (void) submit(&r);
+                run_until(&heard.finished);
+        }
+        /* Descriptors: standard ones, the loop's, the tree's, and two for each worker; nothing grows with the jobs. */
+        ck_assert_int_eq(read_dir_names_at(fd, ".", 40, false, &names), 0);
+        (void) close(fd);
+        strv_free(names);
+}
+END_TEST
+
 static void on_timer(void *userdata) {
         *(bool *) userdata = true;
 }
@@ -800,6 +883,10 @@ static int run_all(void) {
         tcase_add_test(normal, test_platform);
         tcase_add_test(normal, test_snapshot);
         tcase_add_test(normal, test_choose_driver);
+        tcase_add_test(normal, test_process);
+        tcase_add_test(normal, test_open);
+        tcase_add_test(normal, test_prepare);
+        tcase_add_test(normal, test_workers_stay);
         tcase_add_test(normal, test_timer);
         suite_add_tcase(suite, normal);
         tcase_set_timeout(hasty, UNIT_TIMEOUT_SEC);
