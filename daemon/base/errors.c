@@ -10,6 +10,9 @@
 #include <assert.h>
 #include <stdarg.h>
 
+#undef error_set
+#undef error_prefix
+
 typedef struct ErrorEntry {
         const char *dbus_name;
         int number;

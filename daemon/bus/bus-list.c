@@ -207,7 +207,7 @@ static const char *const assignment_states[] = {
 /* clang-format off */
 static const OptionRow assignment_rows[] = {
         { "owner", OPTION_STRING, FIELD(owner), OWNER_MAX, .expect = "a pattern (s)" },
-        { "label", OPTION_STRING, FIELD(label), 2 * LABEL_SIZE_MAX, .expect = "\"key=value\" (s)" },
+        { "label", OPTION_STRING, FIELD(label), UINT64_C(2) * LABEL_SIZE_MAX, .expect = "\"key=value\" (s)" },
         { "uid", OPTION_U32, FIELD(uid), UINT32_MAX - 1, .expect = "the number of the user who made it (u)" },
         { "request", OPTION_STRING, FIELD(request), REQUEST_ID_MAX, .expect = "a request-id (s)" },
         { "state", OPTION_CHOICE, FIELD(state), .choices = assignment_states,

@@ -56,7 +56,7 @@ int simulator_advance(Call *q, Error *err) {
         int r = sd_bus_message_read_basic(q->message, 't', &by);
         if (r < 0)
                 return r;
-        if (by > 366 * 86400 * USEC_PER_SEC)
+        if (by > UINT64_C(366) * 86400 * USEC_PER_SEC)
                 return error_set(err, ERROR_INVALID, "Argument \"usec\" must be a year at most");
         Host *h = simulated_host(q, err);
         if (!h)
