@@ -289,11 +289,11 @@ static int read_pages(sd_bus *bus, const char *method, RowConvert convert, void 
                         return r;
                 for (size_t i = 0; i < json_length(rows); i++)
                         (void) json_append(all, convert(json_at(rows, i), userdata)); /* shows when it is printed */
-                if (after && streq(next, after))
+                if (streq_ptr(next, after))
                         return complain(EXIT_FAILED, "%s: the daemon gives the same page again", method);
                 free(after);
                 after = TAKE_PTR(next);
-        } while (after[0]);
+        } while (!isempty(after));
         *ret = TAKE_PTR(all);
         return 0;
 }

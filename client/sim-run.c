@@ -265,7 +265,7 @@ static void set_environment(const Sim *s) {
 
         own_directory(own, sizeof(own));
         path = strjoinf("%s:%s", own, getenv("PATH") ?: "/usr/bin:/bin");
-        if (!path || setenv("DBUS_SYSTEM_BUS_ADDRESS", s->address, 1) < 0 || setenv("PATH", path, 1) < 0 ||
+        if (!path || setenv("DBUS_SYSTEM_BUS_ADDRESS", strempty(s->address), 1) < 0 || setenv("PATH", path, 1) < 0 ||
             setenv("PCIASSIGN_SIM_DIR", s->dir, 1) < 0)
                 _exit(126);
 }

@@ -181,7 +181,7 @@ static int read_job(sd_bus_message *reply, const char *what, const char **ret) {
 static int release_one(sd_bus *bus, const Arguments *a, const char *name) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
         _cleanup_free_ char *path = NULL, *what = describe_words("release", (char *const []) { (char *) name }, 1);
-        const char *job;
+        const char *job = NULL;
         int r = client_find_assignment(bus, name, &path);
 
         if (r == 0)
@@ -225,7 +225,7 @@ int verb_attach(const Arguments *a) {
         _cleanup_free_ char *path = NULL, *what = describe_words("attach", a->words, 1);
         _cleanup_close_ int pidfd = -EBADF;
         char uid[16] = "";
-        const char *job;
+        const char *job = NULL;
         int r;
 
         if (a->pid == 0)

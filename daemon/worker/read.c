@@ -164,6 +164,7 @@ static void read_late(const Reading *g, int fd, ProtocolDevice *d) {
         if (what & HOST_READ_VPD)
                 read_vpd(fd, &late);
         report(g->w, d);
+        d->live = NULL;
         pci_live_done(&late);
 }
 

@@ -72,7 +72,7 @@ int worker_find_holders(Worker *w, PciAddress a, PciUse *use) {
         questions = calloc(n + 1, sizeof(HolderQuestion));
         if (!questions)
                 return -ENOMEM;
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; paths && i < n; i++)
                 questions[i] = (HolderQuestion) { .node = paths[i], .use = use };
         questions[n] = (HolderQuestion) { .device = a, .has_device = true, .use = use };
         return holders_find(&w->tree, questions, n + 1);
