@@ -321,11 +321,17 @@ int assignment_attach(Call *q, Error *err) {
         r = sd_bus_message_read_basic(q->message, 's', &uid);
         if (r < 0)
                 return r;
-        if (!isempty(uid) && !string_is_safe(uid, 32))
+        uint32_t user = q->uid;
+        if (!isempty(uid) && parse_u32(uid, 10, UINT32_MAX - 1, &user) < 0)
                 return error_set(err, ERROR_INVALID, "The user must be a number, or empty to leave it as it is");
         r = options_read(q->message, rows, ELEMENTSOF(rows), &options, err);
         if (r < 0)
                 return r;
+        if (user != q->uid) { /* to hand over to another user is more than to own */
+                r = call_require(q, ACTION_MANAGE_OTHERS, err);
+                if (r <= 0)
+                        return r;
+        }
         r = call_find(q, OBJECT_ASSIGNMENT, err, &a);
         if (r < 0)
                 return r;

@@ -124,6 +124,18 @@ static int assign_arguments_read(Call *q, AssignArguments *a, Error *err) {
         return 0;
 }
 
+/* What some options need beyond the method's own action: to override, and to name another user than oneself. */
+static int require_for_arguments(Call *q, const AssignArguments *a, Error *err) {
+        if (a->force) {
+                int r = call_require(q, ACTION_FORCE, err);
+                if (r <= 0)
+                        return r;
+        }
+        if ((a->uid != UID_UNSET && a->uid != q->uid) || a->gid != GID_UNSET)
+                return call_require(q, ACTION_MANAGE_OTHERS, err);
+        return 1;
+}
+
 static AssignOptions assign_options(const AssignArguments *a) {
         return (AssignOptions) {
                 .lifetime = a->lifetime,
@@ -170,11 +182,9 @@ int manager_assign(Call *q, Error *err) {
         int r = assign_arguments_read(q, &a, err);
         if (r < 0)
                 return r;
-        if (a.force) {
-                r = call_require(q, ACTION_FORCE, err);
-                if (r <= 0)
-                        return r;
-        }
+        r = require_for_arguments(q, &a, err);
+        if (r <= 0)
+                return r;
         AssignOptions o = assign_options(&a);
         call_caller(q, &c);
         return engine_assign(q->bus->engine, &c, a.devices, a.owner, &o, assign_answered, q, err);
@@ -200,6 +210,9 @@ int manager_plan(Call *q, Error *err) {
 
         int r = assign_arguments_read(q, &a, err);
         if (r < 0)
+                return r;
+        r = require_for_arguments(q, &a, err);
+        if (r <= 0)
                 return r;
         AssignOptions o = assign_options(&a);
         call_caller(q, &c);

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Questions to polkit on their way: what they say, and what happens when the caller, the device or polkit goes."""
 
+import os
+import subprocess
+
 from harness import (ALICE, ASSIGNMENT, BOB, BusError, GLib, expect, options, scenario, wait_until)
 
 NVME, OTHER = "0000:45:00.0", "0000:65:00.0"
@@ -67,6 +70,31 @@ def force_needs_both_and_a_reason(world):
     except BusError as error:
         assert error.name != "NotAuthorized", error
     assert [q["action"] for q in polkit.questions][:2] == [ASSIGN, FORCE]
+
+
+@scenario
+def naming_another_user_needs_more(world):
+    polkit, alice, root = world.polkit("yes"), world.client(ALICE), world.client()
+    assignment = alice.assign(NVME, lifetime="persistent")
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, user=ALICE)
+    fd = os.pidfd_open(process.pid)
+    try:
+        polkit.questions.clear()
+        polkit.answers = {MANAGE: "no"}
+        for values in ({"uid": GLib.Variant("u", BOB)}, {"gid": GLib.Variant("u", 0)}):
+            with expect("NotAuthorized", MANAGE):
+                alice.assign(OTHER, **values)
+        with expect("NotAuthorized", MANAGE):
+            alice.call(assignment, ASSIGNMENT, "Attach", "hsa{sv}", 0, str(BOB), {}, fds=[fd])
+        assert [q["action"] for q in polkit.questions] == [ASSIGN, MANAGE, ASSIGN, MANAGE, MANAGE]
+        assert root.get(assignment, ASSIGNMENT, "UserUid") == 0xffffffff
+        polkit.answers = {}
+        alice.call(assignment, ASSIGNMENT, "Attach", "hsa{sv}", 0, str(BOB), {}, fds=[fd])
+        assert root.get(assignment, ASSIGNMENT, "UserUid") == BOB
+    finally:
+        process.stdin.close()
+        process.wait()
+        os.close(fd)
 
 
 @scenario
