@@ -27,7 +27,7 @@ typedef struct EngineAnswer {
         const Assignment *assignment; /* may be NULL */
         const Job *job;               /* finished or, with no-wait, running */
         const char *json, *token;
-        const HostFd *fds;            /* borrowed: the receiver duplicates or sends them before it returns; then closed */
+        const HostFd *fds;            /* borrowed: the receiver duplicates or sends them before it returns */
         size_t n_fds;
         HostApi api;                  /* what Open used */
 } EngineAnswer;
@@ -105,12 +105,13 @@ typedef struct AssignOptions {
         const char *driver;     /* NULL: by aliases */
         bool no_wait;
 } AssignOptions;
-#define ASSIGN_OPTIONS_INIT ((AssignOptions) { .lifetime = _LIFETIME_INVALID, .uid = UID_UNSET, .gid = GID_UNSET, .pidfd = -EBADF })
+#define ASSIGN_OPTIONS_INIT \
+        ((AssignOptions) { .lifetime = _LIFETIME_INVALID, .uid = UID_UNSET, .gid = GID_UNSET, .pidfd = -EBADF })
 
 /* answer: assignment and job. devices: names as inventory_resolve() takes them. */
 int engine_assign(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
                   EngineReply reply, void *userdata, Error *err);
-/* answer: json (plan_to_json plus verdicts and blockers) and token. A refusal is not an error here: the json says it. */
+/* answer: json (plan_to_json plus verdicts and blockers) and token. A refusal is no error here: the json says it. */
 int engine_plan(Engine *e, const Caller *c, char *const *devices, const char *owner, const AssignOptions *o,
                 EngineReply reply, void *userdata, Error *err);
 /* answer: json, why this owner may or may not have it, per member of the group. */
@@ -133,12 +134,14 @@ int engine_attach(Engine *e, const Caller *c, const char *assignment, int pidfd,
  * even if known. */
 int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const *topics, bool refresh,
                      EngineReply reply, void *userdata, Error *err);
-int engine_snapshot(Engine *e, const Caller *c, bool redact, EngineReply reply, void *userdata, Error *err); /* fds[0] */
+/* answer: fds[0]. */
+int engine_snapshot(Engine *e, const Caller *c, bool redact, EngineReply reply, void *userdata, Error *err);
 int engine_doctor(Engine *e, const Caller *c, EngineReply reply, void *userdata, Error *err); /* json */
 int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err);
 int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n, bool no_wait, EngineReply reply,
                       void *userdata, Error *err);
-int engine_rescan(Engine *e, const Caller *c, EngineReply reply, void *userdata, Error *err); /* re-reads; no kernel rescan */
+/* Reads again; not the kernel's rescan of its buses. */
+int engine_rescan(Engine *e, const Caller *c, EngineReply reply, void *userdata, Error *err);
 int engine_cancel_job(Engine *e, const Caller *c, uint64_t job, Error *err); /* synchronous */
 /* Notices of an assignment up to and including `number` are acknowledged; ERROR_INVALID for a stale or future one. */
 int engine_acknowledge(Engine *e, const Caller *c, const char *assignment, uint64_t number, Error *err);

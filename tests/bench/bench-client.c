@@ -34,8 +34,8 @@ static double now_usec(void) {
 static int timed_call(sd_bus *bus, const char *destination, double *ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         double t = now_usec();
-        int r = sd_bus_call_method(bus, destination, BUS_PATH, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
-                                   NULL, &reply, "");
+        int r = sd_bus_call_method(bus, destination, BUS_PATH, "org.freedesktop.DBus.ObjectManager",
+                                   "GetManagedObjects", NULL, &reply, "");
 
         *ret = now_usec() - t;
         return r;
@@ -204,8 +204,8 @@ static int assign_once(sd_bus *bus, const char *address, double *ret_assign, dou
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         const char *assignment;
         double t = now_usec();
-        int r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign", NULL, &reply, "assa{sv}", 1,
-                                   address, "bench", 0);
+        int r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign", NULL, &reply, "assa{sv}",
+                                   1, address, "bench", 0);
 
         *ret_assign = now_usec() - t;
         if (r >= 0)

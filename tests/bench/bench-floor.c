@@ -5,9 +5,9 @@
  *
  *   bench-floor FROM SOCKET
  *
- * owns org.pciassign1.BenchFloor. It fetches GetManagedObjects of FROM once and from then on answers the same method with
- * the same content, appended by hand from an array. A datagram on SOCKET (a uevent) becomes one PropertiesChanged signal with
- * the properties a driver change alters.
+ * owns org.pciassign1.BenchFloor. It fetches GetManagedObjects of FROM once and from then on answers the same method
+ * with the same content, appended by hand from an array. A datagram on SOCKET (a uevent) becomes one PropertiesChanged
+ * signal with the properties a driver change alters.
  */
 
 #include <sys/socket.h>
@@ -140,15 +140,15 @@ static int on_event(sd_event_source *s, int fd, uint32_t events, void *userdata)
         int r = sd_bus_message_new_signal(f->bus, &m, BUS_PATH "/device/x", "org.freedesktop.DBus.Properties",
                                           "PropertiesChanged");
         if (r >= 0)
-                r = sd_bus_message_append(m, "sa{sv}as", BUS_INTERFACE_DEVICE, 2, "Driver", "s", "vfio-pci", "State", "s",
-                                          "held", 0);
+                r = sd_bus_message_append(m, "sa{sv}as", BUS_INTERFACE_DEVICE, 2, "Driver", "s", "vfio-pci", "State",
+                                          "s", "held", 0);
         return r < 0 ? r : sd_bus_send(f->bus, m, NULL);
 }
 
 static int fetch(Floor *f, const char *from) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        int r = sd_bus_call_method(f->bus, from, BUS_PATH, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", NULL,
-                                   &reply, "");
+        int r = sd_bus_call_method(f->bus, from, BUS_PATH, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
+                                   NULL, &reply, "");
 
         return r < 0 ? r : record(f, reply, 0);
 }

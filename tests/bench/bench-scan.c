@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The cold inventory against its floor, interleaved in one process: the floor opens, reads and closes the same attributes
- * and reads the same links of every function of a tree, by openat() relative to the function's directory, and does
- * nothing with them; ours is a whole host_scan(). Prints one JSON object a run: {"floor": µs, "ours": µs}.
+ * The cold inventory against its floor, interleaved in one process: the floor opens, reads and closes the same
+ * attributes and reads the same links of every function of a tree, by openat() relative to the function's directory,
+ * and does nothing with them; ours is a whole host_scan(). Prints one JSON object a run: {"floor": µs, "ours": µs}.
  */
 
 #include <dirent.h>

@@ -73,7 +73,8 @@ static const struct {
         bool value;
 } booleans[] = {
         { "1", 0, true },   { "yes", 0, true }, { "true", 0, true },     { "on", 0, true },       { "0", 0, false },
-        { "no", 0, false }, { "off", 0, false }, { "false", 0, false }, { "", -EINVAL, false }, { "Yes", -EINVAL, false },
+        { "no", 0, false }, { "off", 0, false }, { "false", 0, false }, { "", -EINVAL, false },
+        { "Yes", -EINVAL, false },
         { NULL, -EINVAL, false },
 };
 

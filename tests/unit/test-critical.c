@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Why the host needs a function, over made trees: each case lays out files and links and names the proofs that
- * must come. */
+/*
+ * Why the host needs a function, over made trees: each case lays out files and links and names the proofs that
+ * must come.
+ */
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -68,7 +70,8 @@ static const Case cases[] = {
         { "a NIC without routes but its link-local ones", "net", "eth0",
           { { "proc/1/net/route", ROUTES_HEAD "eth0\t0000FEA9\t00000000\t0001\t0\t0\t1000\t0000FFFF\t0\t0\t0\n" },
             { "proc/1/net/ipv6_route", "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 "
-                                       "00000000000000000000000000000000 00000100 00000001 00000000 00000001 eth0\n" } },
+                                       "00000000000000000000000000000000 00000100 00000001 00000000 00000001 "
+                                       "eth0\n" } },
           {} },
         { "the NIC of the default route, through VLAN and bond", "net", "eth0",
           { { "sys/class/net/eth0/upper_bond0", "->../bond0" }, { "sys/class/net/bond0/upper_bond0.7", "->../bond0.7" },
@@ -91,7 +94,8 @@ static const Case cases[] = {
             { "sys/class/tty/ttyS4", "->../../" DEVICE "/tty/ttyS4" } },
           { { PCI_CRITICAL_CONSOLE, "0000:00:05.0 → ttyS4 → console" } } },
         { "a frame buffer console", "drm", "card0",
-          { { "sys/class/graphics/fb0", "->../../" DEVICE "/graphics/fb0" }, { "sys/class/vtconsole/vtcon1/bind", "1\n" },
+          { { "sys/class/graphics/fb0", "->../../" DEVICE "/graphics/fb0" },
+            { "sys/class/vtconsole/vtcon1/bind", "1\n" },
             { "sys/class/vtconsole/vtcon1/name", "(M) frame buffer device\n" } },
           { { PCI_CRITICAL_CONSOLE, "0000:00:05.0 → fb0 → console" } } },
         { "CXL memory that decoders give to the host", "cxl", "mem0",
