@@ -147,7 +147,8 @@ class Apt:
     def show(self, package, field):
         """The values of FIELD in every version of PACKAGE."""
         text = run('apt-cache', *self.options, 'show', package)
-        return [line.split(': ', 1)[1] for line in text.splitlines() if line.startswith(field + ': ')]
+        return [line.partition(': ')[2] for line in text.splitlines()
+                if line.startswith(field + ': ')]
 
     def download(self, package, directory):
         """Fetch PACKAGE.deb into DIRECTORY; its path."""

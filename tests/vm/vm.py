@@ -62,7 +62,7 @@ class Line:
 
 
 class Guest:
-    """A booted machine. Use as a context manager: leaving it ends QEMU and removes its files."""
+    """A machine: start() boots it, close() ends QEMU and removes its files."""
 
     def __init__(self, topology, image, kernel, files, stage=None):
         self.topology = topology
@@ -78,7 +78,8 @@ class Guest:
         self.argv = machine.command(topology, image, kernel, self.work, self.share)
         self.process = self.control = self.qmp = None
 
-    def __enter__(self):
+    def start(self):
+        """Boot until the agent answers; an error holds what the machine printed."""
         try:
             self._start()
         except GuestDied as error:
@@ -88,10 +89,6 @@ class Guest:
         except BaseException:
             self.close()
             raise
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     def _start(self):
         listeners = []

@@ -31,7 +31,7 @@ def check_group(text, first, second):
 
 client.wait_settled()
 check_group('two functions of one card', 'dual0', 'dual1')
-# The bridge's hot-plug driver claims its DMA, and with it the group's: the kernel grants none of it.
+# The bridge's hot-plug driver claims its DMA, and with it the group's: nothing can be had.
 bridge, cards = lab.address('conventional'), [lab.address('conv0'), lab.address('conv1')]
 lab.equal(lab.driver(bridge), 'shpchp', 'the conventional bridge is on its hot-plug driver')
 lab.changes_expected(bridge)

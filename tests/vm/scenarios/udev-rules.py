@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Our udev rules: a VFIO node that was given away keeps its user; drivers are there for new cards."""
+"""Our udev rules: a node that was given away keeps its user; new cards find their driver."""
 
 import os
 import pathlib

@@ -69,7 +69,8 @@ attempt("group node", lambda: opened("/dev/vfio/%d" % a["group"], os.O_RDWR))
 attempt("container", lambda: opened("/dev/vfio/vfio", os.O_RDWR))
 attempt("node owner", owner)
 attempt("unbind", lambda: bind(""))
-attempt("override", lambda: open("/sys/bus/pci/devices/" + a["pci"] + "/driver_override").read().strip())
+attempt("override", lambda: open("/sys/bus/pci/devices/" + a["pci"] +
+        "/driver_override").read().strip())
 attempt("domain", lambda: write("/sys/kernel/iommu_groups/%d/type" % a["edu"], "identity") or
         open("/sys/kernel/iommu_groups/%d/type" % a["edu"]).read().strip())
 attempt("domain back", lambda: write("/sys/kernel/iommu_groups/%d/type" % a["edu"], "auto"))
@@ -81,14 +82,13 @@ attempt("interface", lambda: os.path.isdir("/sys/class/net/" + a["interface"]))
 attempt("holders", lambda: len(os.listdir("/proc/%d/fd" % a["pid"])) and
         os.readlink("/proc/%d/fd/0" % a["pid"]))
 attempt("limit", limit)
-attempt("runtime", lambda: write("/run/pciassignd/probe", "") if os.path.exists("/run/pciassignd/probe")
-        else open("/run/pciassignd/probe", "w").close())
+attempt("runtime", lambda: open("/run/pciassignd/probe", "w").close())
 attempt("state", lambda: open("/var/lib/pciassignd/probe", "w").close())
 attempt("kill", lambda: os.kill(a["pid"], signal.SIGTERM))
 attempt("write to /etc", lambda: open("/etc/probe", "w"))
 attempt("write to /usr", lambda: open("/usr/probe", "w"))
-attempt("write to /sys/module", lambda: write("/sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
-        "1"))
+attempt("write to /sys/module", lambda: write(
+        "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "1"))
 attempt("write a sysctl", lambda: write("/proc/sys/kernel/panic", "1"))
 attempt("write a disk", lambda: opened(a["free disk"], os.O_RDWR))
 attempt("kernel memory", lambda: opened("/dev/mem", os.O_RDONLY))
