@@ -95,6 +95,8 @@ typedef struct HostRequest {
         const uint32_t *groups; /* further groups to read */
         size_t n_groups;
         unsigned what; /* HOST_READ_… */
+        const PciAddress *stuck; /* the host's own: devices that another worker still hangs in; little is read of them */
+        size_t n_stuck;
         /* PLAN */
         const Plan *plan;
         bool plan_recovery; /* after a crash: find the state of each step by the facts, then undo the plan */

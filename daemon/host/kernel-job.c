@@ -124,6 +124,7 @@ static void deliver_pending(HostJob *job, int error) {
 }
 
 static void encode_remaining(HostJob *job) {
+        PciAddress stuck[PROTOCOL_STUCK_MAX];
         const HostRequest rest = {
                 .type = HOST_REQUEST_READ,
                 .devices = job->devices + job->next_device,
@@ -131,6 +132,8 @@ static void encode_remaining(HostJob *job) {
                 .groups = job->read_groups,
                 .n_groups = job->n_read_groups,
                 .what = job->what,
+                .stuck = stuck,
+                .n_stuck = kernel_sessions_stuck(kernel_host(job->host), stuck, ELEMENTSOF(stuck)),
                 .container_fd = -EBADF,
                 .iommufd = -EBADF,
                 .pidfd = -EBADF,
@@ -187,6 +190,10 @@ void kernel_job_lost(HostJob *job, int error) {
         if (sent && job->type == HOST_REQUEST_PLAN) {
                 job_unknown(job, error == -ETIMEDOUT ? error : -EIO);
                 return;
+        }
+        if (sent && error == -ETIMEDOUT && job->next_device < job->n_devices) {
+                s->has_stuck = true;
+                s->stuck = job->devices[job->next_device];
         }
         leave_session(job);
         if (!sent)
@@ -420,7 +427,8 @@ static int job_take_request(HostJob *job, const HostRequest *r) {
         size_t n;
 
         job->type = r->type;
-        encode_request(&job->request, r);
+        if (r->type != HOST_REQUEST_READ)
+                encode_request(&job->request, r);
         if (job->request.error < 0)
                 return job->request.error;
         n = protocol_request_fds(r, fds);
@@ -439,7 +447,12 @@ static int job_take_request(HostJob *job, const HostRequest *r) {
                 job->n_devices = r->n_devices;
                 job->n_read_groups = r->n_groups;
                 k = copy_array(r->devices, r->n_devices, sizeof(PciAddress), &job->devices);
-                return k < 0 ? k : copy_array(r->groups, r->n_groups, sizeof(uint32_t), &job->read_groups);
+                if (k >= 0)
+                        k = copy_array(r->groups, r->n_groups, sizeof(uint32_t), &job->read_groups);
+                if (k < 0)
+                        return k;
+                encode_remaining(job);
+                return job->request.error;
         }
         return 0;
 }

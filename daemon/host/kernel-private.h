@@ -119,7 +119,11 @@ struct Session {
         sd_event_source *socket_source, *pid_source, *timer;
         HostJob *job;
         bool request_sent;
+        bool has_stuck;   /* lost while it read this device, and still there */
+        PciAddress stuck;
 };
+/* Devices that lost workers still hang in, at most max. */
+size_t kernel_sessions_stuck(const KernelHost *k, PciAddress *ret, size_t max);
 /* A session for the job: idle, or a new one. -EBUSY: too many. */
 int kernel_session_take(KernelHost *k, HostJob *job);
 /* The job is done: keep the worker as the spare, or let it go. */

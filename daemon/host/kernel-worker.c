@@ -352,6 +352,18 @@ static unsigned count_sessions(const KernelHost *k, bool lost) {
         return n;
 }
 
+size_t kernel_sessions_stuck(const KernelHost *k, PciAddress *ret, size_t max) {
+        size_t n = 0;
+
+        LIST_FOREACH(&k->sessions, link) {
+                const Session *s = LIST_ENTRY(link, Session, link);
+
+                if (s->state == SESSION_LOST && s->has_stuck && n < max)
+                        ret[n++] = s->stuck;
+        }
+        return n;
+}
+
 /* Idle first; one that is still starting is the next best. */
 static Session *find_spare(KernelHost *k) {
         Session *starting = NULL;

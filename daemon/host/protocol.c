@@ -144,6 +144,7 @@ void protocol_request_done(ProtocolRequest *r) {
         r->plan = plan_free(r->plan);
         free(r->devices);
         free(r->groups);
+        free(r->stuck);
         free(r->open_devices);
         strv_free(r->modules);
         *r = (ProtocolRequest) {};
@@ -174,6 +175,9 @@ static void encode_read(Encoder *e, const HostRequest *r) {
         encode_u32(e, (uint32_t) r->n_groups);
         for (size_t i = 0; i < r->n_groups; i++)
                 encode_u32(e, r->groups[i]);
+        encode_u32(e, (uint32_t) r->n_stuck);
+        for (size_t i = 0; i < r->n_stuck; i++)
+                encode_address(e, r->stuck[i]);
 }
 
 static void encode_open(Encoder *e, const HostRequest *r) {
@@ -268,8 +272,15 @@ static int decode_read(Decoder *d, ProtocolRequest *r) {
                 return -ENOMEM;
         for (size_t i = 0; i < r->request.n_groups; i++)
                 r->groups[i] = decode_u32(d);
+        r->request.n_stuck = decode_count(d, PROTOCOL_STUCK_MAX, 7);
+        r->stuck = calloc(r->request.n_stuck + 1, sizeof(PciAddress));
+        if (!r->stuck)
+                return -ENOMEM;
+        for (size_t i = 0; i < r->request.n_stuck; i++)
+                r->stuck[i] = decode_address(d);
         r->request.devices = r->devices;
         r->request.groups = r->groups;
+        r->request.stuck = r->stuck;
         return d->error;
 }
 

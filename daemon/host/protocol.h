@@ -17,7 +17,7 @@
 #define PROTOCOL_PAYLOAD_MAX (16U << 20)
 #define PROTOCOL_FDS_MAX 4U
 #define PROTOCOL_DEVICES_MAX 65536U
-#define PROTOCOL_MESSAGE_STRING_MAX 512U
+#define PROTOCOL_STUCK_MAX 256U
 
 typedef enum ProtocolType {
         PROTOCOL_HELLO,
@@ -58,6 +58,7 @@ typedef struct ProtocolRequest {
         Plan *plan;
         PciAddress *devices;
         uint32_t *groups;
+        PciAddress *stuck;
         HostOpenDevice *open_devices;
         char **modules;
 } ProtocolRequest;

@@ -4,7 +4,8 @@
  * READ: facts that touch hardware or wait for a driver. Groups come first, since they wait for nothing; then each
  * device in two messages: what is answered at once, and then the attributes that take the driver's lock
  * (`driver_override`, `sriov_numvfs` …). Reading those never returns while an unbind of the device is blocked; then
- * this worker is lost, and the daemon has all else already and goes on with another.
+ * this worker is lost, and the daemon has all else already and goes on with another, which leaves those attributes of
+ * that device alone.
  */
 
 #include <assert.h>
@@ -168,15 +169,28 @@ static void read_late(const Reading *g, int fd, ProtocolDevice *d) {
         pci_live_done(&late);
 }
 
+static bool is_stuck(const HostRequest *r, PciAddress a) {
+        for (size_t i = 0; i < r->n_stuck; i++)
+                if (pci_address_equal(r->stuck[i], a))
+                        return true;
+        return false;
+}
+
 static void read_device(const Reading *g, int devices_fd, PciAddress a) {
         ProtocolDevice d = { .address = a };
         _cleanup_free_ PciConfig *config = NULL;
         _cleanup_close_ int fd = -EBADF;
         PciLive live = {};
         PciUse use = {};
+        bool stuck = is_stuck(g->request, a);
         unsigned what = g->request->what;
         int r = 0;
 
+        /* What another worker hangs in would only take this one too. */
+        if (stuck) {
+                what &= ~(HOST_READ_CONFIG | HOST_READ_VPD);
+                d.error = -ETIMEDOUT;
+        }
         fd = sys_open_function(&g->w->tree, a);
         if (fd < 0) {
                 d.error = fd;
@@ -193,7 +207,7 @@ static void read_device(const Reading *g, int devices_fd, PciAddress a) {
                 r = read_use(g, devices_fd, a, &use);
                 d.use = r < 0 ? NULL : &use;
                 d.what |= r < 0 ? 0 : what & (HOST_READ_USE | HOST_READ_HOLDERS);
-                d.error = r;
+                d.error = r < 0 ? r : d.error;
         }
         if (what & HOST_READ_CONFIG) {
                 config = calloc(1, sizeof(PciConfig));
@@ -203,7 +217,7 @@ static void read_device(const Reading *g, int devices_fd, PciAddress a) {
                 if (r < 0 && r != -ENOENT)
                         d.error = r;
         }
-        d.last = !(what & (HOST_READ_LIVE | HOST_READ_VPD));
+        d.last = stuck || !(what & (HOST_READ_LIVE | HOST_READ_VPD));
         report(g->w, &d);
         if (!d.last)
                 read_late(g, fd, &d);

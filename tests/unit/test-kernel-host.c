@@ -428,6 +428,13 @@ START_TEST(test_read_hangs) {
         ck_assert_int_eq(heard.facts[1].error, -ETIMEDOUT);
         ck_assert(pci_address_equal(heard.facts[1].address, address(DISK)));
         ck_assert_ptr_nonnull(heard.facts[2].config);
+        /* As long as that worker hangs, no other follows it. */
+        r = read_request(list + 1, 1, HOST_READ_CONFIG | HOST_READ_USE);
+        (void) submit(&r);
+        run_until(&heard.finished);
+        ck_assert_uint_eq(heard.n_facts, 4);
+        ck_assert_int_eq(heard.facts[3].error, -ETIMEDOUT);
+        ck_assert_ptr_nonnull(heard.facts[3].use);
         fd = open(fifo, O_WRONLY | O_CLOEXEC); /* lets the worker go on to its end */
         ck_assert_int_ge(fd, 0);
         (void) close(fd);
