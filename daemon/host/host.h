@@ -95,7 +95,7 @@ typedef struct HostRequest {
         const uint32_t *groups; /* further groups to read */
         size_t n_groups;
         unsigned what; /* HOST_READ_… */
-        const PciAddress *stuck; /* the host's own: devices that another worker still hangs in; little is read of them */
+        const PciAddress *stuck; /* the host's own: another worker still hangs in these; little is read of them */
         size_t n_stuck;
         /* PLAN */
         const Plan *plan;
