@@ -6,6 +6,8 @@
  *   bench-client objects RUNS              GetManagedObjects of the floor and of the daemon
  *   bench-client events RUNS OURS FLOOR PATH ADDRESS DRIVER-LINK
  *                                          a uevent into each socket until its signal is here
+ *   bench-client inject RUNS OURS PATH ADDRESS DRIVER-LINK
+ *                                          the daemon's half alone, untimed
  *   bench-client ping COMMAND…             Ping of the daemon while COMMAND runs; 99th percentile
  *   bench-client one                       the floor of a client: connect, one call, exit
  *   bench-client assign RUNS ADDRESS       Assign and Release, and two Pings for comparison
@@ -99,27 +101,37 @@ static int timed_event(sd_bus *bus, int fd, const char *socket_path, const char 
         return r;
 }
 
-static int bench_events(sd_bus *bus, uint32_t runs, char **argv) {
+/* Sockets, of the floor or NULL; where the device stands; the link that names its driver. */
+typedef struct EventBench {
+        const char *ours, *floor, *path, *address, *link;
+} EventBench;
+
+static int one_event(sd_bus *bus, int fd, const EventBench *b, uint32_t i) {
+        const char *driver = i % 2 ? "vfio-pci" : "bench";
+        double floor = 0, ours = 0;
+        char text[1024];
+        int n = snprintf(text, sizeof text,
+                         "bind@%s%cACTION=bind%cDEVPATH=%s%cSUBSYSTEM=pci%cDRIVER=%s%cPCI_CLASS=20000%c"
+                         "PCI_SLOT_NAME=%s%cSEQNUM=%u%c",
+                         b->path, 0, 0, b->path, 0, 0, driver, 0, 0, b->address, 0, i + 1, 0);
+        int r = b->floor ? timed_event(bus, fd, b->floor, text, (size_t) n, &floor) : 0;
+
+        if (r >= 0)
+                r = set_driver(b->link, driver);
+        if (r >= 0)
+                r = timed_event(bus, fd, b->ours, text, (size_t) n, &ours);
+        if (r >= 0 && b->floor)
+                printf("{\"floor\": %.1f, \"ours\": %.1f}\n", floor, ours);
+        return r;
+}
+
+static int bench_events(sd_bus *bus, uint32_t runs, const EventBench *b) {
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         int r = sd_bus_match_signal(bus, NULL, NULL, NULL, "org.freedesktop.DBus.Properties", "PropertiesChanged", NULL,
                                     NULL);
 
-        for (uint32_t i = 0; r >= 0 && i < runs; i++) {
-                const char *driver = i % 2 ? "vfio-pci" : "bench";
-                double floor, ours;
-                char text[1024];
-                int n = snprintf(text, sizeof text,
-                                 "bind@%s%cACTION=bind%cDEVPATH=%s%cSUBSYSTEM=pci%cDRIVER=%s%cPCI_CLASS=20000%c"
-                                 "PCI_SLOT_NAME=%s%cSEQNUM=%u%c",
-                                 argv[2], 0, 0, argv[2], 0, 0, driver, 0, 0, argv[3], 0, i + 1, 0);
-                r = timed_event(bus, fd, argv[1], text, (size_t) n, &floor);
-                if (r >= 0)
-                        r = set_driver(argv[4], driver);
-                if (r >= 0)
-                        r = timed_event(bus, fd, argv[0], text, (size_t) n, &ours);
-                if (r >= 0)
-                        printf("{\"floor\": %.1f, \"ours\": %.1f}\n", floor, ours);
-        }
+        for (uint32_t i = 0; r >= 0 && i < runs; i++)
+                r = one_event(bus, fd, b, i);
         return r;
 }
 
@@ -239,7 +251,7 @@ int main(int argc, char **argv) {
 
         int r = sd_bus_open_system(&bus);
         if (r < 0 || argc < 2) {
-                fprintf(stderr, "usage: bench-client objects|events|ping|one|assign|list …\n");
+                fprintf(stderr, "usage: bench-client objects|events|inject|ping|one|assign|list …\n");
                 return 2;
         }
         if (argc > 2)
@@ -247,7 +259,9 @@ int main(int argc, char **argv) {
         if (streq(argv[1], "objects") && n > 0)
                 r = bench_objects(bus, n);
         else if (streq(argv[1], "events") && n > 0 && argc == 8)
-                r = bench_events(bus, n, argv + 3);
+                r = bench_events(bus, n, &(EventBench) { argv[3], argv[4], argv[5], argv[6], argv[7] });
+        else if (streq(argv[1], "inject") && n > 0 && argc == 7)
+                r = bench_events(bus, n, &(EventBench) { argv[3], NULL, argv[4], argv[5], argv[6] });
         else if (streq(argv[1], "assign") && n > 0 && argc == 4)
                 r = bench_assign(bus, n, argv[3]);
         else if (streq(argv[1], "ping") && argc > 2)

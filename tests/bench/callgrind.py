@@ -92,8 +92,8 @@ def count_event(bench, functions):
 
 
 # Where counting starts and stops: the functions that answer GetManagedObjects and that take an event.
-OBJECTS_FUNCTION = "bus_objects_managed"
-EVENT_FUNCTION = "engine_on_host_event"
+OBJECTS_FUNCTION = "on_manager_path"
+EVENT_FUNCTION = "engine_handle_event"
 FIGURES = {"inventory": count_scan, "objects": count_objects, "event": count_event}
 
 
