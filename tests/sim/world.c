@@ -36,6 +36,7 @@ bool world_chance(World *w, uint32_t percent) {
         return world_draw(w, 100) < percent;
 }
 
+static void note(World *w, const char *format, va_list ap) _printf_(2, 0);
 static void note(World *w, const char *format, va_list ap) {
         size_t n = strlen(w->trace);
 
