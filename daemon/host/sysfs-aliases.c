@@ -127,8 +127,8 @@ static int load_aliases(const SysTree *t, SysAliases *k) {
         size_t n_aliases = 0, n_builtin = 0;
         int r;
 
-        if (fd < 0)
-                return fd == -ENOENT ? 0 : fd;
+        if (fd < 0) /* a kernel with all built in has no directory; then only the hidden place above it is met */
+                return fd == -ENOENT || fd == -EACCES ? 0 : fd;
         r = read_file_at(fd, "modules.alias", ALIAS_FILE_MAX, &aliases, &n_aliases);
         if (r < 0 && r != -ENOENT)
                 return r;
