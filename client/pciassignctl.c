@@ -53,6 +53,7 @@ const Verb verbs[] = {
         { "cancel", "JOB", "stop a job and undo its steps", NULL, 0, 1, 1, verb_cancel },
         { "monitor", "", "follow what the daemon reports", NULL, TAKES_JSON, 0, 0, verb_monitor },
         { "rescan", "", "read everything again", NULL, 0, 0, 0, verb_rescan },
+        { "settle", "", "wait until everything is read", NULL, 0, 0, 0, verb_settle },
         { "snapshot", "[FILE]", "write this host to a file that pciassignd --simulate loads",
           "Without FILE, or with -, to standard output.", TAKES_REDACT, 0, 1, verb_snapshot },
         { "doctor", "", "can this host assign devices, and if not, what to change",

@@ -24,6 +24,7 @@ int verb_acknowledge(const Arguments *a);
 int verb_monitor(const Arguments *a);
 int verb_snapshot(const Arguments *a);
 int verb_rescan(const Arguments *a);
+int verb_settle(const Arguments *a);
 int verb_reset(const Arguments *a);
 int verb_vfs(const Arguments *a);
 int verb_sim(const Arguments *a);

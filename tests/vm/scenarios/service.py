@@ -52,7 +52,16 @@ def check_unhealthy():
     lab.equal(failed, '', 'no unit failed')
 
 
+def check_settled():
+    """Units that need every function to be known have a target to wait for."""
+    lab.equal(lab.run('systemctl', 'start', 'pciassignd-settled.target', check_status=False).returncode,
+              0, 'the settled target is reached')
+    lab.equal(lab.run('pciassignctl', 'settle', check_status=False).returncode, 0,
+              'settle returns')
+
+
 client.wait_settled()
+check_settled()
 check_process()
 check_stop()
 check_unhealthy()
