@@ -356,6 +356,13 @@ static int make_claim(Engine *e, const Request *q, Assignment *a, Error *err) {
         if (r < 0)
                 return error_set(err, ERROR_NOT_SUPPORTED,
                                  "The IOMMU groups have more than %u members", PLAN_DEVICES_MAX);
+        /* A driver whose probe failed was bound for a moment, and no event says that it left. */
+        for (size_t i = 0; i < n; i++) {
+                PciAddress address = members[i]->facts.address;
+
+                if (engine_refresh_device(e, members[i]) == -ENODEV)
+                        return error_set(err, ERROR_GONE, "%s is gone", PCI_ADDRESS_TEXT(address));
+        }
         a->plan = plan_new(PLAN_ASSIGN);
         if (!a->plan || engine_plan_devices(&asked, members, n, a->plan) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
