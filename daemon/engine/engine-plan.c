@@ -12,7 +12,7 @@
 #include "engine/engine-private.h"
 #include "pci/driver.h"
 
-#define UNHELD_TIMEOUT_MSEC 1000U
+#define UNHELD_TIMEOUT_MSEC 2000U
 
 static int compare_devices(const void *a, const void *b) {
         return pci_address_compare((*(Device *const *) a)->facts.address,

@@ -57,6 +57,8 @@
           "turn interrupt remapping on in firmware and kernel: see pciassignctl doctor")           \
         X(GROUP_MEMBER, "group-member", NOT_VIABLE, false,                                         \
           "add it to the request, or pass group=take-all to park it for the same owner")           \
+        X(BRIDGE_DRIVER, "bridge-driver", NOT_VIABLE, false,                                       \
+          "unbind that driver from the bridge, or keep its module from loading")                   \
         X(NOT_ENDPOINT, "not-an-endpoint", NOT_VIABLE, false,                                      \
           "the kernel binds no bridge to a VFIO driver; choose a function behind it")              \
         X(NO_DRIVER, "no-vfio-driver", NOT_SUPPORTED, false,                                       \

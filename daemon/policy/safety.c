@@ -145,3 +145,14 @@ void safety_evaluate(const VerdictQuestion *q, size_t i, Verdict *v) {
         for (size_t k = 0; k < ELEMENTSOF(checks); k++)
                 checks[k](q, i, v);
 }
+
+void safety_evaluate_bridge(const VerdictQuestion *q, size_t i, Verdict *v) {
+        const char *driver;
+
+        assert(q);
+        assert(i < q->n_members);
+        assert(v);
+        driver = q->members[i].facts->driver;
+        if (driver[0] && !pci_driver_is_group_neutral(driver))
+                verdict_add(v, q, BLOCKER_BRIDGE_DRIVER, i, driver);
+}

@@ -69,6 +69,8 @@ void verdict_evaluate(const VerdictQuestion *q, size_t i, Verdict *ret) {
         *ret = (Verdict) { .role = verdict_role(q->members + i) };
         if (ret->role != VERDICT_ROLE_IGNORED)
                 safety_evaluate(q, i, ret);
+        else
+                safety_evaluate_bridge(q, i, ret);
 }
 
 const Blocker *verdict_first(const Verdict *v) {
@@ -108,6 +110,7 @@ static const char *const reasons[_BLOCKER_MAX] = {
         [BLOCKER_DIRECT_REGION] = "has a direct-mapped reserved region in its IOMMU group",
         [BLOCKER_NO_IR] = "is behind an IOMMU without interrupt remapping",
         [BLOCKER_GROUP_MEMBER] = "shares the IOMMU group",
+        [BLOCKER_BRIDGE_DRIVER] = "is a bridge whose driver makes the IOMMU group not viable",
         [BLOCKER_NOT_ENDPOINT] = "is a bridge",
         [BLOCKER_NO_DRIVER] = "has no VFIO driver on this host",
         [BLOCKER_UNREADABLE] = "could not be read",

@@ -59,10 +59,12 @@ static int prove_vfio(StepRun *s, uint32_t timeout_msec) {
         return r;
 }
 
-static int prove_host(StepRun *s) {
+static int look_at_host_use(StepRun *s) {
         Critical *critical;
         int r;
 
+        pci_use_done(&s->use);
+        s->use = (PciUse) {};
         r = sys_children_walk(&s->w->tree, s->step->device, &s->use);
         if (r < 0)
                 return r;
@@ -83,6 +85,21 @@ static int prove_host(StepRun *s) {
         return s->use.n_holders > 0 ? -EBUSY : 0;
 }
 
+/* Many a holder is there for a moment only: udev probing a disk, a tool that lists what there is. */
+static int prove_host(StepRun *s, uint32_t timeout_msec) {
+        usec_t until = now_boottime() + timeout_msec * USEC_PER_MSEC;
+
+        for (;;) {
+                int r = look_at_host_use(s);
+
+                if (r != -EBUSY || now_boottime() >= until)
+                        return r;
+                if (!worker_pause(s->w, HOLDERS_POLL_MSEC))
+                        return -ECANCELED;
+                s->w->critical = critical_free(s->w->critical); /* whoever let go may have mounted it */
+        }
+}
+
 int step_do_prove_unheld(StepRun *s, uint32_t timeout_msec) {
         char driver[PCI_DRIVER_NAME_MAX];
         int r;
@@ -92,7 +109,7 @@ int step_do_prove_unheld(StepRun *s, uint32_t timeout_msec) {
                 return r;
         if (pci_driver_is_vfio(driver))
                 return prove_vfio(s, timeout_msec);
-        return driver[0] ? prove_host(s) : 0;
+        return driver[0] ? prove_host(s, timeout_msec) : 0;
 }
 
 /* "UID:GID" */

@@ -173,6 +173,13 @@ static void make_bridge(Pair *p) {
         p->facts[0].class_code = 0x060400;
 }
 
+/* Passed over, were it not for its driver. */
+static void make_bridge_driver(Pair *p) {
+        p->members[0].requested = false;
+        p->facts[0].class_code = 0x060400;
+        (void) string_copy(p->facts[0].driver, sizeof p->facts[0].driver, "shpchp");
+}
+
 static void make_header1(Pair *p) {
         p->config[0].header_type = 1;
 }
@@ -231,6 +238,7 @@ static const struct {
         { make_no_remapping, BLOCKER_NO_IR, ERROR_NOT_VIABLE, false },
         { make_platform_without_remapping, BLOCKER_NO_IR, ERROR_NOT_VIABLE, false },
         { make_bridge, BLOCKER_NOT_ENDPOINT, ERROR_NOT_VIABLE, false },
+        { make_bridge_driver, BLOCKER_BRIDGE_DRIVER, ERROR_NOT_VIABLE, false },
         { make_header1, BLOCKER_NOT_ENDPOINT, ERROR_NOT_VIABLE, false },
         { make_no_driver, BLOCKER_NO_DRIVER, ERROR_NOT_SUPPORTED, false },
         { make_unread, BLOCKER_UNREAD, ERROR_FAILED, false },

@@ -14,6 +14,8 @@ def main():
     client.wait_settled()
     physical = lab.address('nvme')
     lab.changes_expected(physical)
+    # Emulated virtual functions start no host driver: one that tried would give up at any moment.
+    lab.write(lab.PCI / physical / 'sriov_drivers_autoprobe', '0')
     lab.write(lab.PCI / physical / 'sriov_numvfs', '4')
     functions = [os.path.basename(os.readlink(lab.PCI / physical / f'virtfn{n}'))
                  for n in range(4)]
@@ -42,6 +44,7 @@ def main():
     receiver.require('ready', 'an unprivileged process uses the fourth')
     receiver.finish()
     lab.write(lab.PCI / physical / 'sriov_numvfs', '0')
+    lab.write(lab.PCI / physical / 'sriov_drivers_autoprobe', '1')
     with lab.Uevents() as events:
         lab.check(events.until(lambda: not set(functions) & {
             line['address'] for line in client.ctl_json('list')}), 'removed ones leave the list')
