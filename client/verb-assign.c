@@ -128,7 +128,7 @@ static int assign(sd_bus *bus, const Arguments *a, int pidfd) {
                 r = client_call(bus, call, what, &reply);
         if (r == 0)
                 r = read_paths(reply, what, &assignment, &job);
-        if (r == 0 && a->no_wait && !streq(job, "/"))
+        if (r == 0 && a->no_wait && !streq(strempty(job), "/"))
                 return name_assignment(a, assignment, job);
         if (r == 0)
                 r = follow_job(bus, job, what);
