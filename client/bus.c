@@ -24,7 +24,7 @@ static bool json_errors; /* --json: a refusal is data, on standard output too */
 
 /* ---- errors ---- */
 
-int client_broken(int r, const char *what) {
+int (client_broken)(int r, const char *what) {
         return complain_errno(EXIT_FAILED, -r,
                               "%s: the bus message cannot be made or is not as expected: %m", what);
 }

@@ -250,5 +250,5 @@ int verb_attach(const Arguments *a) {
         r = client_call(bus, call, what, &reply);
         if (r == 0)
                 r = read_job(reply, what, &job);
-        return r > 0 ? r : follow_job(bus, job, what);
+        return r != 0 ? r : follow_job(bus, job, what);
 }
