@@ -151,21 +151,16 @@ static void report(Worker *w, const ProtocolDevice *d) {
         worker_send(w, PROTOCOL_DEVICE, NULL, 0);
 }
 
-static void read_late(const Reading *g, int fd, ProtocolDevice *d) {
-        PciLive late = {};
+static void read_late(const Reading *g, int fd, PciAddress a, int error) {
         unsigned what = g->request->what;
+        PciLive late = {};
 
-        d->config = NULL;
-        d->use = NULL;
-        d->live = &late;
-        d->what = what & HOST_READ_VPD;
-        d->last = true;
         if (what & HOST_READ_LIVE)
                 read_attributes(fd, true, &late);
         if (what & HOST_READ_VPD)
                 read_vpd(fd, &late);
-        report(g->w, d);
-        d->live = NULL;
+        report(g->w, &(ProtocolDevice) { .address = a, .error = error, .what = what & HOST_READ_VPD, .last = true,
+                                         .live = &late });
         pci_live_done(&late);
 }
 
@@ -220,7 +215,7 @@ static void read_device(const Reading *g, int devices_fd, PciAddress a) {
         d.last = stuck || !(what & (HOST_READ_LIVE | HOST_READ_VPD));
         report(g->w, &d);
         if (!d.last)
-                read_late(g, fd, &d);
+                read_late(g, fd, a, d.error);
         pci_live_done(&live);
         pci_use_done(&use);
 }
