@@ -165,7 +165,11 @@ def group_members(pci):
 
 def interfaces(pci):
     """Network interfaces of the function (below it, for virtio)."""
-    return sorted(p.name for p in (PCI / pci).glob('**/net/*'))
+    found = []
+    for path, names, _files in os.walk(PCI / pci):  # passes over what goes away meanwhile
+        if os.path.basename(path) == 'net':
+            found += names
+    return sorted(found)
 
 
 class Uevents:
