@@ -458,6 +458,8 @@ void kernel_session_put(Session *s) {
                 return;
         }
         s->state = SESSION_IDLE;
+        if (s->host->spare_source) /* this one is the spare: nothing is to wake up for */
+                (void) sd_event_source_set_enabled(s->host->spare_source, SD_EVENT_OFF);
         if (s->timer)
                 (void) sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
 }
