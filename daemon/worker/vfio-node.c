@@ -76,17 +76,21 @@ int vfio_wait_unheld(const SysTree *tree, uint32_t group, uint32_t timeout_msec,
         }
 }
 
+/* The runtime directory is the daemon's: a link that stands there in place of ours is not followed. */
 static int record_owner(int runtime_fd, const char *name, uid_t uid, gid_t gid) {
-        char path[96], text[64];
+        _cleanup_close_ int directory = -EBADF;
+        char text[64];
 
-        (void) snprintf(path, sizeof path, "nodes/%.64s", name);
-        if (uid == 0 && gid == 0)
-                return unlinkat(runtime_fd, path, 0) < 0 && errno != ENOENT ? -errno : 0;
         int r = mkdir_p_at(runtime_fd, "nodes", 0755);
         if (r < 0)
                 return r;
+        directory = openat(runtime_fd, "nodes", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (directory < 0)
+                return -errno;
+        if (uid == 0 && gid == 0)
+                return unlinkat(directory, name, 0) < 0 && errno != ENOENT ? -errno : 0;
         int n = snprintf(text, sizeof text, "PCIASSIGN_UID=%u\nPCIASSIGN_GID=%u\n", uid, gid);
-        return write_file_atomic_at(runtime_fd, path, text, (size_t) n, 0644, false);
+        return write_file_atomic_at(directory, name, text, (size_t) n, 0644, false);
 }
 
 static int own_node(const SysTree *tree, int runtime_fd, const char *path, uid_t uid, gid_t gid) {
