@@ -271,11 +271,21 @@ int engine_settle(Engine *e) {
 
 /* ---- facts on request ---- */
 
+/* Of modules' aliases that were read long ago. No VFIO driver takes a bridge. */
+static const char *candidate_driver(Engine *e, const Device *d, char *buffer, size_t size) {
+        int r = pci_facts_is_bridge(&d->facts) ? -ENOENT
+                                               : host_choose_driver(e->host, &d->facts, buffer, size);
+
+        return r >= 0 ? buffer : r == -ENOENT ? "" : NULL;
+}
+
 static int facts_to_json(Engine *e, const Device *d, char *const *topics, Json **ret) {
         _cleanup_json_ Json *j = json_new_object();
+        char driver[PCI_DRIVER_NAME_MAX];
         PciView view;
 
         inventory_view(e->inventory, d, &view);
+        view.variant = candidate_driver(e, d, driver, sizeof(driver));
         for (PciTopic topic = 0; topic < _PCI_TOPIC_MAX; topic++) {
                 Json *one;
 

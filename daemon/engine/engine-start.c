@@ -41,7 +41,8 @@ static int read_instances(Engine *e) {
         r = host_iommus(e->host, &e->inventory->iommus, &e->inventory->n_iommus);
         if (r < 0)
                 return r;
-        return host_slots(e->host, &e->inventory->slots, &e->inventory->n_slots);
+        r = host_slots(e->host, &e->inventory->slots, &e->inventory->n_slots);
+        return r < 0 ? r : host_nodes(e->host, &e->inventory->nodes);
 }
 
 int engine_start(Engine *e) {
@@ -68,7 +69,7 @@ int engine_start(Engine *e) {
                 r = read_instances(e);
                 if (r < 0)
                         (void) log_error_errno(r,
-                                               "Failed to read the IOMMU instances and slots: %m");
+                                               "Failed to read IOMMUs, slots and NUMA nodes: %m");
         }
         if (r >= 0) {
                 e->started = true;

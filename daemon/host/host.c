@@ -88,6 +88,12 @@ int host_slots(Host *h, PciSlotFacts **ret, size_t *ret_n) {
         return h->ops->slots(h, ret, ret_n);
 }
 
+int host_nodes(Host *h, NumaNodes *ret) {
+        assert(h);
+        assert(ret);
+        return h->ops->nodes(h, ret);
+}
+
 int host_choose_driver(Host *h, const PciFacts *f, char *buffer, size_t size) {
         assert(h);
         assert(f);

@@ -13,6 +13,7 @@
 #include "pci/driver.h"
 #include "pci/facts.h"
 #include "pci/iommu.h"
+#include "pci/numa.h"
 #include "pci/slot.h"
 #include "plan/plan.h"
 
@@ -207,6 +208,7 @@ typedef struct HostOps {
         int (*read_children)(Host *h, PciAddress a, PciUse *ret_use);
         int (*iommus)(Host *h, IommuFacts **ret, size_t *ret_n);
         int (*slots)(Host *h, PciSlotFacts **ret, size_t *ret_n);
+        int (*nodes)(Host *h, NumaNodes *ret);
         int (*choose_driver)(Host *h, const PciFacts *f, char *buffer, size_t size);
         int (*submit)(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);
         void (*cancel)(HostJob *job);
@@ -245,6 +247,7 @@ int host_refresh(Host *h, PciFacts *facts, HostRefresh what);
 int host_read_children(Host *h, PciAddress a, PciUse *ret_use);
 int host_iommus(Host *h, IommuFacts **ret, size_t *ret_n); /* malloc'd array */
 int host_slots(Host *h, PciSlotFacts **ret, size_t *ret_n);
+int host_nodes(Host *h, NumaNodes *ret); /* sorted; none without CONFIG_NUMA */
 /* Name of the VFIO driver for this function (variant or "vfio-pci"), by the kernel's vfio_pci: aliases.
  * -ENOENT: no VFIO module on this host. */
 int host_choose_driver(Host *h, const PciFacts *f, char *buffer, size_t size);

@@ -24,8 +24,7 @@ int kernel_choose_driver(Host *h, const PciFacts *f, char *buffer, size_t size) 
         r = pci_vfio_choose(f, k->aliases.list, k->aliases.n);
         if (r >= 0)
                 return pci_module_to_driver(k->aliases.list[r].module, buffer, size);
-        /* No alias files, but the driver is there: built in, or loaded by hand. */
-        if (faccessat(k->tree.sys, "bus/pci/drivers/vfio-pci", F_OK, 0) < 0)
+        if (!sys_has_vfio_driver(&k->tree))
                 return -ENOENT;
         return string_copy(buffer, size, "vfio-pci") ? 0 : -ENOBUFS;
 }

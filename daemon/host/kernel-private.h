@@ -52,6 +52,7 @@ int kernel_refresh(Host *h, PciFacts *facts, HostRefresh what);
 int kernel_read_children(Host *h, PciAddress a, PciUse *ret_use);
 int kernel_iommus(Host *h, IommuFacts **ret, size_t *ret_n);
 int kernel_slots(Host *h, PciSlotFacts **ret, size_t *ret_n);
+int kernel_nodes(Host *h, NumaNodes *ret);
 
 /* kernel-driver.c */
 int kernel_choose_driver(Host *h, const PciFacts *f, char *buffer, size_t size);

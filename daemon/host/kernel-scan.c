@@ -190,3 +190,33 @@ int kernel_slots(Host *h, PciSlotFacts **ret, size_t *ret_n) {
         *ret_n = filled;
         return 0;
 }
+
+/* Memory of the kernel as well: the firmware's table, read when it started. */
+int kernel_nodes(Host *h, NumaNodes *ret) {
+        KernelHost *k = kernel_host(h);
+        _cleanup_free_ uint32_t *ids = NULL;
+        NumaNodes nodes = {};
+        size_t n;
+        int r;
+
+        r = sys_list_nodes(&k->tree, &ids, &n);
+        if (r < 0)
+                return r;
+        nodes.list = calloc(n + 1, sizeof(NumaNode));
+        if (!nodes.list)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                char text[PCI_ATTRIBUTE_TEXT_MAX + 1];
+                ssize_t size = sys_read_distance(&k->tree, ids[i], text, sizeof(text));
+
+                nodes.list[nodes.n].id = ids[i];
+                r = numa_node_set_distances(nodes.list + nodes.n++, size < 0 ? NULL : text,
+                                            size < 0 ? (int) -size : 0);
+                if (r == -ENOMEM) {
+                        numa_nodes_done(&nodes);
+                        return r;
+                }
+        }
+        *ret = nodes;
+        return 0;
+}

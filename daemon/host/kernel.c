@@ -55,6 +55,7 @@ static const HostOps kernel_ops = {
         .read_children = kernel_read_children,
         .iommus = kernel_iommus,
         .slots = kernel_slots,
+        .nodes = kernel_nodes,
         .choose_driver = kernel_choose_driver,
         .submit = kernel_submit,
         .cancel = kernel_cancel,

@@ -37,9 +37,8 @@ void sim_device_cold_facts(const SimDevice *d, PciFacts *f) {
         if (d->source.path)
                 (void) pci_facts_set_path(f, d->source.path);
         for (PciLink l = 0; l < _PCI_LINK_MAX; l++)
-                if (pci_link_is_cold(l))
-                        (void) pci_facts_set_link(f, l, d->source.links[l].text,
-                                                  d->source.links[l].error ? d->source.links[l].error : ENOENT);
+                (void) pci_facts_set_link(f, l, d->source.links[l].text,
+                                          d->source.links[l].error ? d->source.links[l].error : ENOENT);
         for (PciAttribute a = 0; a < _PCI_ATTRIBUTE_MAX; a++)
                 if (pci_attribute_is_cold(a))
                         (void) pci_facts_set_attribute(f, a, d->source.attributes[a].text,

@@ -81,9 +81,8 @@ int sim_refresh(Host *host, PciFacts *facts, HostRefresh what) {
                 return 0;
         }
         for (PciLink l = 0; l < _PCI_LINK_MAX; l++)
-                if (pci_link_is_cold(l))
-                        (void) pci_facts_set_link(facts, l, d->source.links[l].text,
-                                                  d->source.links[l].error ? d->source.links[l].error : ENOENT);
+                (void) pci_facts_set_link(facts, l, d->source.links[l].text,
+                                          d->source.links[l].error ? d->source.links[l].error : ENOENT);
         return 0;
 }
 
@@ -136,6 +135,22 @@ int sim_slots(Host *host, PciSlotFacts **ret, size_t *ret_n) {
                         n++; /* else a slot without a sane address: nothing can be told of it */
         *ret = array;
         *ret_n = n;
+        return 0;
+}
+
+int sim_nodes(Host *host, NumaNodes *ret) {
+        const Snapshot *s = sim_of(host)->snapshot;
+        NumaNodes nodes = { .list = calloc(s->n_nodes + 1, sizeof(NumaNode)) };
+
+        if (!nodes.list)
+                return -ENOMEM;
+        for (; nodes.n < s->n_nodes; nodes.n++) {
+                nodes.list[nodes.n].id = s->nodes[nodes.n].id;
+                /* Malformed text is a fact of its own. */
+                (void) numa_node_set_distances(nodes.list + nodes.n, s->nodes[nodes.n].distance,
+                                               ENOENT);
+        }
+        *ret = nodes;
         return 0;
 }
 

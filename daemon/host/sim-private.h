@@ -129,6 +129,7 @@ int sim_refresh(Host *host, PciFacts *facts, HostRefresh what);
 int sim_read_children(Host *host, PciAddress a, PciUse *ret_use);
 int sim_iommus(Host *host, IommuFacts **ret, size_t *ret_n);
 int sim_slots(Host *host, PciSlotFacts **ret, size_t *ret_n);
+int sim_nodes(Host *host, NumaNodes *ret);
 int sim_choose_driver(Host *host, const PciFacts *f, char *buffer, size_t size);
 
 /* sim-event.c */

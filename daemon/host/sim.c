@@ -52,6 +52,7 @@ static const HostOps sim_ops = {
         .read_children = sim_read_children,
         .iommus = sim_iommus,
         .slots = sim_slots,
+        .nodes = sim_nodes,
         .choose_driver = sim_choose_driver,
         .submit = sim_submit,
         .cancel = sim_cancel,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The members of HOST.json that are not devices: platform, groups, iommus, slots, VFIO aliases and how drivers behave.
- * Form only: what the texts mean is decoded by the pci layer.
+ * The members of HOST.json that are not devices: platform, groups, IOMMUs, NUMA nodes, slots, VFIO
+ * aliases and how drivers behave. Form only: what the texts mean is decoded by the pci layer.
  */
 
 #include <assert.h>
@@ -101,7 +101,7 @@ static int read_platform(SnapshotReader *r, const Json *j, HostPlatform *p) {
         return k < 0 ? k : read_flags(r, j, p);
 }
 
-/* ---- groups, iommus, slots ---- */
+/* ---- groups, iommus, nodes, slots ---- */
 
 static int read_group(SnapshotReader *r, const Json *j, Snapshot *s) {
         static const char *const keys[] = { "id", "type", "reserved_regions", NULL };
@@ -127,6 +127,29 @@ static int read_group(SnapshotReader *r, const Json *j, Snapshot *s) {
         if (k < 0)
                 return k;
         return snapshot_get_text(r, j, "reserved_regions", SNAPSHOT_TEXT_MAX, &g->reserved_regions);
+}
+
+static int read_node(SnapshotReader *r, const Json *j, Snapshot *s) {
+        static const char *const keys[] = { "id", "distance", NULL };
+        SnapshotNode *node;
+        uint64_t id = 0;
+        int k;
+
+        k = snapshot_check_object(r, j, keys);
+        if (k < 0)
+                return k;
+        k = snapshot_get_number(r, j, "id", NUMA_NODES_MAX - 1, &id);
+        if (k < 0)
+                return k;
+        if (k == 0)
+                return snapshot_invalid(r, "expected \"id\"");
+        if (s->n_nodes > 0 && s->nodes[s->n_nodes - 1].id >= id)
+                return snapshot_invalid(r, "nodes stand in ascending order of \"id\", each once");
+        if (ARRAY_RESERVE_ONE(s->nodes, s->n_nodes, s->nodes_allocated) < 0)
+                return snapshot_out_of_memory(r);
+        node = s->nodes + s->n_nodes++;
+        *node = (SnapshotNode) { .id = (uint32_t) id };
+        return snapshot_get_text(r, j, "distance", PCI_ATTRIBUTE_TEXT_MAX, &node->distance);
 }
 
 static int read_registers(SnapshotReader *r, const Json *j, SnapshotIommu *i) {
@@ -356,6 +379,8 @@ int snapshot_read_host(SnapshotReader *r, const Json *j, Snapshot *s) {
                 k = read_list(r, j, "groups", SNAPSHOT_DEVICES_MAX, read_group, s);
         if (k >= 0)
                 k = read_list(r, j, "iommus", IOMMUS_MAX, read_iommu, s);
+        if (k >= 0)
+                k = read_list(r, j, "nodes", NUMA_NODES_MAX, read_node, s);
         if (k >= 0)
                 k = read_list(r, j, "slots", SNAPSHOT_DEVICES_MAX, read_slot, s);
         if (k >= 0)

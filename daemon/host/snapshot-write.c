@@ -363,6 +363,19 @@ static Json *iommus_to_json(const Snapshot *s) {
         return array;
 }
 
+static Json *nodes_to_json(const Snapshot *s) {
+        Json *array = json_new_array();
+
+        for (size_t i = 0; i < s->n_nodes; i++) {
+                Json *j = json_new_object();
+
+                (void) json_set_u64(j, "id", s->nodes[i].id);
+                set_optional(j, "distance", s->nodes[i].distance);
+                (void) json_append(array, j);
+        }
+        return array;
+}
+
 static Json *slots_to_json(const Snapshot *s) {
         Json *array = json_new_array();
 
@@ -419,6 +432,7 @@ int snapshot_to_json(const Snapshot *s, bool redact, Json **ret) {
         (void) json_set(j, "devices", devices);
         (void) json_set(j, "groups", groups_to_json(s));
         (void) json_set(j, "iommus", iommus_to_json(s));
+        (void) json_set(j, "nodes", nodes_to_json(s));
         (void) json_set(j, "slots", slots_to_json(s));
         set_drivers(j, s);
         if (w.error < 0)

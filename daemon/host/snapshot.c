@@ -59,6 +59,9 @@ static void free_lists(Snapshot *s) {
                 free(s->slots[i].adapter);
         }
         free(s->slots);
+        for (size_t i = 0; i < s->n_nodes; i++)
+                free(s->nodes[i].distance);
+        free(s->nodes);
         for (size_t i = 0; i < s->n_aliases; i++) {
                 free(s->aliases[i].pattern);
                 free(s->aliases[i].module);
@@ -149,7 +152,7 @@ static int check_version(SnapshotReader *r, const Json *j) {
 
 static int read_all(SnapshotReader *r, const Json *j, Snapshot *s) {
         static const char *const keys[] = { "version", "taken", "platform", "devices", "groups", "iommus",
-                                            "slots", "vfio-aliases", "drivers", NULL };
+                                            "nodes", "slots", "vfio-aliases", "drivers", NULL };
         _cleanup_free_ char *taken = NULL;
         Json *devices = NULL;
         int k;

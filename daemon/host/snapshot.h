@@ -18,6 +18,7 @@
  *                  "vpd-serial": "…" } ],
  *   "groups": [ { "id": 12, "type": "DMA-FQ", "reserved_regions": "0x… 0x… msi" } ],
  *   "iommus": [ { "name": "dmar0", "registers": { "cap": "…", "ecap": "…" } } ],
+ *   "nodes": [ { "id": 0, "distance": "10 21" } ],
  *   "slots": [ { "name": "3", "address": "0000:41:00", "attributes": { "power": "1" } } ],
  *   "vfio-aliases": [ { "pattern": "vfio_pci:v*d*…", "module": "vfio-pci" } ],
  *   "drivers": { "nvidia": { "unbind-msec": 900, "match": [ "10de:*:03*" ] } } }
@@ -57,6 +58,11 @@ typedef struct SnapshotIommu {
         char *cap, *ecap, *features; /* NULL: absent */
 } SnapshotIommu;
 
+typedef struct SnapshotNode {
+        uint32_t id;
+        char *distance; /* NULL: absent */
+} SnapshotNode;
+
 typedef struct SnapshotSlot {
         char *name, *address, *power, *attention, *latch, *adapter;
 } SnapshotSlot;
@@ -76,6 +82,7 @@ typedef struct Snapshot {
         SnapshotDevice *devices; size_t n_devices, devices_allocated; /* sorted by address */
         SnapshotGroup *groups; size_t n_groups, groups_allocated;
         SnapshotIommu *iommus; size_t n_iommus, iommus_allocated;
+        SnapshotNode *nodes; size_t n_nodes, nodes_allocated; /* by id, each once */
         SnapshotSlot *slots; size_t n_slots, slots_allocated;
         SnapshotAlias *aliases; size_t n_aliases, aliases_allocated;
         SnapshotDriver *drivers; size_t n_drivers, drivers_allocated;

@@ -164,3 +164,8 @@ int sys_aliases_load(const SysTree *t, SysAliases *ret) {
         *ret = a;
         return 0;
 }
+
+bool sys_has_vfio_driver(const SysTree *t) {
+        assert(t);
+        return faccessat(t->sys, "bus/pci/drivers/vfio-pci", F_OK, 0) >= 0;
+}

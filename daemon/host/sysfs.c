@@ -15,6 +15,7 @@
 #include <limits.h>
 
 #include "base/fdio.h"
+#include "base/strutil.h"
 
 #define CLASS_BRIDGE_PCI 0x0604U
 #define CLASS_BRIDGE_SEMI 0x0609U
@@ -161,11 +162,11 @@ void sys_read_links(int function_fd, PciFacts *f) {
 
         assert(f);
         for (PciLink l = 0; l < _PCI_LINK_MAX; l++) {
-                int r;
+                int r = -ENOENT;
 
-                if (!pci_link_is_cold(l))
-                        continue;
-                r = readlink_base_at(function_fd, pci_link_path(l), target, sizeof(target));
+                /* The module is the driver's: many functions have none. */
+                if (l != PCI_LINK_MODULE || f->link_state[PCI_LINK_DRIVER] == FACT_PRESENT)
+                        r = readlink_base_at(function_fd, pci_link_path(l), target, sizeof(target));
                 (void) pci_facts_set_link(f, l, r < 0 ? NULL : target, r < 0 ? -r : 0);
         }
 }
@@ -244,4 +245,49 @@ bool sys_path_deepest_address(const char *path, PciAddress *ret) {
                 p += strspn(p, "/");
         }
         return found;
+}
+
+/* ---- NUMA nodes ---- */
+
+#define NODES "devices/system/node"
+
+static int compare_u32(const void *a, const void *b) {
+        uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
+
+        return (x > y) - (x < y);
+}
+
+int sys_list_nodes(const SysTree *t, uint32_t **ret, size_t *ret_n) {
+        _cleanup_strv_ char **names = NULL;
+        _cleanup_free_ uint32_t *ids = NULL;
+        size_t n = 0;
+        int r;
+
+        assert(t);
+        assert(ret);
+        assert(ret_n);
+        r = read_dir_names_at(t->sys, NODES, SYS_NAMES_MAX, false, &names);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        ids = calloc(NUMA_NODES_MAX, sizeof(uint32_t));
+        if (!ids)
+                return -ENOMEM;
+        /* Files beside them are called "online", "possible", "has_cpu" … */
+        for (char **name = names; name && *name && n < NUMA_NODES_MAX; name++)
+                if (strncmp(*name, "node", 4) == 0 &&
+                    parse_u32(*name + 4, 10, NUMA_NODES_MAX - 1, ids + n) >= 0)
+                        n++;
+        if (n > 1)
+                qsort(ids, n, sizeof(uint32_t), compare_u32);
+        *ret = TAKE_PTR(ids);
+        *ret_n = n;
+        return 0;
+}
+
+ssize_t sys_read_distance(const SysTree *t, uint32_t node, char *text, size_t size) {
+        char path[64];
+
+        assert(t);
+        (void) snprintf(path, sizeof(path), NODES "/node%u/distance", node);
+        return read_attr_at(t->sys, path, text, size);
 }

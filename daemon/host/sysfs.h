@@ -8,6 +8,7 @@
 
 #include "pci/driver.h"
 #include "pci/facts.h"
+#include "pci/numa.h"
 
 #define SYS_FUNCTIONS_MAX 65536U
 #define SYS_NAMES_MAX 65536U
@@ -35,6 +36,11 @@ void sys_read_links(int function_fd, PciFacts *f);
 /* One attribute of an open function directory into facts. */
 void sys_read_attribute(int function_fd, PciAttribute a, PciFacts *f);
 
+/* NUMA nodes that are online, in order; malloc'd. A kernel without them has none. */
+int sys_list_nodes(const SysTree *t, uint32_t **ret, size_t *ret_n);
+/* A node's `distance`. */
+ssize_t sys_read_distance(const SysTree *t, uint32_t node, char *text, size_t size);
+
 /* The last PCI address among the components of a path; false: there is none. */
 bool sys_path_deepest_address(const char *path, PciAddress *ret);
 
@@ -60,3 +66,5 @@ typedef struct SysAliases {
 /* None is no failure. */
 int sys_aliases_load(const SysTree *t, SysAliases *ret);
 void sys_aliases_done(SysAliases *a);
+/* The vfio-pci driver is there now: built in, or loaded by hand, whatever the alias files say. */
+bool sys_has_vfio_driver(const SysTree *t);

@@ -55,6 +55,7 @@ Inventory *inventory_free(Inventory *i) {
         for (size_t n = 0; n < i->n_slots; n++)
                 pci_slot_facts_done(&i->slots[n]);
         free(i->slots);
+        numa_nodes_done(&i->nodes);
         free(i);
         return NULL;
 }
@@ -107,6 +108,7 @@ void inventory_view(const Inventory *i, const Device *d, PciView *ret) {
         device_view(d, ret);
         ret->group = d->group ? &d->group->facts : NULL;
         ret->iommu = inventory_iommu(i, d->facts.iommu);
+        ret->nodes = &i->nodes;
         ret->slot = inventory_slot(i, d->facts.address);
         if (!ret->slot)
                 ret->slot = &pci_slot_none;

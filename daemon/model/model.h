@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "pci/facts.h"
 #include "pci/iommu.h"
+#include "pci/numa.h"
 #include "pci/slot.h"
 #include "plan/plan.h"
 
@@ -239,6 +240,7 @@ typedef struct Inventory {
         Hashmap *jobs;        /* id → Job */
         IommuFacts *iommus; size_t n_iommus;
         PciSlotFacts *slots; size_t n_slots;
+        NumaNodes nodes;
         uint64_t next_job;
         uint64_t generation;  /* of the whole */
 } Inventory;

@@ -70,8 +70,3 @@ PciLink pci_link_from_path(const char *path) {
                         return (PciLink) l;
         return _PCI_LINK_INVALID;
 }
-
-bool pci_link_is_cold(PciLink l) {
-        assert((unsigned) l < _PCI_LINK_MAX);
-        return l != PCI_LINK_MODULE;
-}

@@ -97,12 +97,10 @@ typedef enum PciLink {
         PCI_LINK_IOMMU_GROUP, /* "iommu_group" → decimal number */
         PCI_LINK_IOMMU,       /* "iommu" → dmar0, ivhd0, virtio3 … */
         PCI_LINK_PHYSFN,      /* "physfn" → address of the physical function */
-        PCI_LINK_MODULE,      /* "driver/module" → kernel module */
+        PCI_LINK_MODULE,      /* "driver/module" → kernel module; none for a built-in driver */
         _PCI_LINK_MAX,
         _PCI_LINK_INVALID = -EINVAL,
 } PciLink;
 
 const char *pci_link_path(PciLink l);
 PciLink pci_link_from_path(const char *path);
-/* MODULE is read on demand only. */
-bool pci_link_is_cold(PciLink l);

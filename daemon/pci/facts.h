@@ -299,7 +299,8 @@ typedef struct PciView {
         const struct PciSlotFacts *slot;     /* pci/slot.h; pci_slot_none if there is none */
         const PciFacts *physfn;              /* of a VF: its physical function */
         const PciConfigFacts *physfn_config; /* PASID and PRI of a VF stand there */
-        const char *variant;                 /* VFIO driver that would be used; NULL: not looked up */
+        const struct NumaNodes *nodes;       /* pci/numa.h; all of the host's */
+        const char *variant;                 /* VFIO driver that would be used; "": none; NULL: not looked up */
         const char *vpd_serial;              /* as once read; NULL: what live says */
 } PciView;
 /* A new object; every value that is not known is the string "not read yet", "n/a" or "unreadable" (value true/false/

@@ -107,7 +107,11 @@ void topic_use(const PciView *v, Json *j) {
         topic_set_string(j, "driver", (FactState) f->link_state[PCI_LINK_DRIVER], f->driver);
         topic_set_string(j, "module", (FactState) f->link_state[PCI_LINK_MODULE], f->module);
         topic_set_string(j, "override", s == FACT_PRESENT && !name ? FACT_ABSENT : s, name);
-        topic_set_string(j, "vfio_driver", v->variant ? FACT_PRESENT : FACT_UNREAD, v->variant);
+        topic_set_string(j, "vfio_driver",
+                         !v->variant      ? FACT_UNREAD
+                         : v->variant[0] ? FACT_PRESENT
+                                         : FACT_ABSENT,
+                         v->variant);
         topic_set_text_number(j, "enable_count", topic_live(v, PCI_ATTRIBUTE_ENABLE));
         if (v->use) {
                 write_children(v->use, j);

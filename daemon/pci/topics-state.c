@@ -174,6 +174,31 @@ static void write_dvsec(const PciConfigFacts *c, Json *j) {
         }
 }
 
+/* From the function's own node to each. */
+static void write_distances(const PciView *v, FactState node, Json *j) {
+        const NumaNode *own = v->nodes ? numa_nodes_find(v->nodes, v->facts->numa_node) : NULL;
+        FactState s = node != FACT_PRESENT ? node
+                      : v->facts->numa_node < 0 ? FACT_ABSENT
+                      : !v->nodes               ? FACT_UNREAD
+                      : own                     ? (FactState) own->state
+                                                : FACT_ABSENT;
+        Json *list;
+
+        if (s == FACT_PRESENT && own->n != v->nodes->n)
+                s = FACT_UNREADABLE;
+        if (s != FACT_PRESENT) {
+                topic_set_state(j, "numa_distances", s);
+                return;
+        }
+        list = topic_add_array(j, "numa_distances");
+        for (size_t i = 0; i < own->n; i++) {
+                Json *one = topic_append_object(list);
+
+                (void) json_set_u64(one, "node", v->nodes->list[i].id);
+                (void) json_set_u64(one, "distance", own->distances[i]);
+        }
+}
+
 void topic_accelerator(const PciView *v, Json *j) {
         const PciFacts *f = v->facts;
         const PciConfigFacts *c = v->config;
@@ -190,4 +215,5 @@ void topic_accelerator(const PciView *v, Json *j) {
         write_nodes(v->use, j, "cxl_devices", "cxl", "");
         topic_set_u64(j, "numa_node", node == FACT_PRESENT && f->numa_node < 0 ? FACT_ABSENT : node,
                       f->numa_node < 0 ? 0 : (uint64_t) f->numa_node);
+        write_distances(v, node, j);
 }

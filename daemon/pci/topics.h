@@ -6,6 +6,7 @@
 
 #include "pci/facts.h"
 #include "pci/iommu.h"
+#include "pci/numa.h"
 #include "pci/slot.h"
 
 void topic_identity(const PciView *v, Json *j);

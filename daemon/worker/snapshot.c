@@ -188,6 +188,26 @@ static int take_iommus(Worker *w, Snapshot *s) {
         return r;
 }
 
+static int take_nodes(Worker *w, Snapshot *s) {
+        _cleanup_free_ uint32_t *ids = NULL;
+        size_t n = 0;
+        int r;
+
+        r = sys_list_nodes(&w->tree, &ids, &n);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                char text[PCI_ATTRIBUTE_TEXT_MAX + 1];
+                SnapshotNode *node;
+
+                if (ARRAY_RESERVE_ONE(s->nodes, s->n_nodes, s->nodes_allocated) < 0)
+                        return -ENOMEM;
+                node = s->nodes + s->n_nodes++;
+                *node = (SnapshotNode) { .id = ids[i] };
+                if (sys_read_distance(&w->tree, ids[i], text, sizeof(text)) >= 0)
+                        r = free_and_strdup(&node->distance, text);
+        }
+        return r;
+}
+
 static int take_slot(Worker *w, const char *name, SnapshotSlot *slot) {
         const struct {
                 const char *attribute;
@@ -223,23 +243,31 @@ static int take_slots(Worker *w, Snapshot *s) {
         return r;
 }
 
+static int add_alias(Snapshot *s, const char *pattern, const char *module) {
+        SnapshotAlias *a;
+        int r;
+
+        if (ARRAY_RESERVE_ONE(s->aliases, s->n_aliases, s->aliases_allocated) < 0)
+                return -ENOMEM;
+        a = s->aliases + s->n_aliases++;
+        *a = (SnapshotAlias) {};
+        r = free_and_strdup(&a->pattern, pattern);
+        return r < 0 ? r : free_and_strdup(&a->module, module);
+}
+
 static int take_aliases(Worker *w, Snapshot *s) {
         SysAliases aliases = {};
+        bool any = false;
         int r;
 
         r = sys_aliases_load(&w->tree, &aliases);
         for (size_t i = 0; r >= 0 && i < aliases.n; i++) {
-                SnapshotAlias *a;
-
-                r = ARRAY_RESERVE_ONE(s->aliases, s->n_aliases, s->aliases_allocated);
-                if (r < 0)
-                        break;
-                a = s->aliases + s->n_aliases++;
-                *a = (SnapshotAlias) {};
-                r = free_and_strdup(&a->pattern, aliases.list[i].pattern);
-                if (r >= 0)
-                        r = free_and_strdup(&a->module, aliases.list[i].module);
+                r = add_alias(s, aliases.list[i].pattern, aliases.list[i].module);
+                any |= streq(aliases.list[i].module, "vfio_pci");
         }
+        /* Without its alias it takes every function all the same. */
+        if (r >= 0 && !any && sys_has_vfio_driver(&w->tree))
+                r = add_alias(s, "vfio_pci:*", "vfio_pci");
         sys_aliases_done(&aliases);
         return r;
 }
@@ -284,6 +312,8 @@ void worker_snapshot(Worker *w, bool redact) {
                 r = take_groups(w, s);
         if (r >= 0)
                 r = take_iommus(w, s);
+        if (r >= 0)
+                r = take_nodes(w, s);
         if (r >= 0)
                 r = take_slots(w, s);
         if (r >= 0)

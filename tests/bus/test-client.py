@@ -173,7 +173,8 @@ def json_keys_are_in_the_manual(world):
     documents = [ctl_json(world, "list")[0], ctl_json(world, "tree")[0], granted, ctl_json(world, "groups")[0],
                  ctl_json(world, "jobs")[0], ctl_json(world, "jobs")[0]["steps"][0], ctl_json(world, "doctor"),
                  ctl_json(world, "doctor")["checks"][0], ctl_json(world, "plan", OTHER_NVME),
-                 ctl_json(world, "assign", NVME, "--owner=else", status=5)]
+                 ctl_json(world, "assign", NVME, "--owner=else", status=5),
+                 *ctl_json(world, "show", ROUTE_NIC)["facts"].values()]
     for key in {k for d in documents for k in d}:
         assert f"``{key}``" in manual, f"the manual does not tell of the key {key}"
 

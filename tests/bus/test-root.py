@@ -7,6 +7,10 @@ import subprocess
 
 from harness import BUILD, CLIENT, DAEMON, HOST, LIMIT, TOP, Daemon, scenario
 
+# Facts that the simulated host and the kernel host each find in a way of their own.
+SAME_FACTS = (("use", "driver"), ("use", "module"), ("use", "vfio_driver"), ("identity", "slot"), ("hotplug", "slot"),
+              ("accelerator", "numa_node"), ("accelerator", "numa_distances"))
+VARIANT = "mlx5_vfio_pci"  # by its alias, and a made tree has no modules
 SAME = ("address", "vendor", "device", "subsystem_vendor", "class", "revision", "driver", "iommu_group", "numa_node",
         "kind", "port_path", "physical_function", "total_vfs", "reset_methods")
 NVME, OTHER = "0000:45:00.0", "0000:65:00.0"
@@ -66,10 +70,21 @@ def tree_of_a_host_shows_what_the_host_shows(world):
     world.start()
     world.settled(world.client())
     simulated = inventory(world)
+    known = facts(world, simulated)
     assert world.daemon.stop() == 0
     start_over_tree(world)
     over_tree = inventory(world)
     assert len(over_tree) == len(simulated) > 0
+    found = facts(world, over_tree)
+    for address, shown in known.items():
+        for topic, key in SAME_FACTS:
+            a, b = shown["facts"][topic][key], found[address]["facts"][topic][key]
+            assert a == b or (a, b) == (VARIANT, "vfio-pci"), f"{address} {topic}.{key}: {a!r}, over the tree {b!r}"
+    nvme = found[NVME]["facts"]
+    assert nvme["use"]["module"] == "nvme" and nvme["use"]["vfio_driver"] == "vfio-pci", nvme["use"]
+    assert nvme["hotplug"]["slot"] == {"name": "21", "power": True, "attention": 0, "latch_open": False,
+                                       "present": True}, nvme["hotplug"]
+    assert nvme["accelerator"]["numa_distances"] == [{"node": 0, "distance": 10}, {"node": 1, "distance": 21}], nvme
     for a, b in zip(simulated, over_tree):
         for key in SAME:
             assert a[key] == b[key], f"{a['address']} {key}: {a[key]!r} simulated, {b[key]!r} over the tree"

@@ -31,8 +31,6 @@ START_TEST(attribute_paths_go_round) {
         ck_assert_int_eq(pci_attribute_from_path(NULL), _PCI_ATTRIBUTE_INVALID);
         ck_assert_int_eq(pci_link_from_path("subsystem"), _PCI_LINK_INVALID);
         ck_assert_int_eq(pci_link_from_path(NULL), _PCI_LINK_INVALID);
-        ck_assert(!pci_link_is_cold(PCI_LINK_MODULE));
-        ck_assert(pci_link_is_cold(PCI_LINK_DRIVER));
         ck_assert_int_eq(pci_attribute_reader(PCI_ATTRIBUTE_DRIVER_OVERRIDE), PCI_READER_WORKER);
         ck_assert_int_eq(pci_attribute_reader(PCI_ATTRIBUTE_SRIOV_NUMVFS), PCI_READER_WORKER);
         ck_assert_int_eq(pci_attribute_reader(PCI_ATTRIBUTE_CURRENT_LINK_SPEED), PCI_READER_WORKER);

@@ -10,6 +10,7 @@
 
 #include "base/strutil.h"
 #include "pci/iommu.h"
+#include "pci/numa.h"
 #include "pci/slot.h"
 
 #include "pci-image.h"
@@ -38,6 +39,9 @@ typedef struct Recorded {
         IommuGroupFacts group;
         IommuFacts iommu;
         PciSlotFacts slot;
+        NumaNode node_list[4];
+        NumaNodes nodes;
+        char variant[PCI_DRIVER_NAME_MAX];
         bool has_live, has_use, has_group, has_iommu, has_slot;
         char text[_PCI_ATTRIBUTE_MAX][2048], regions[512];
 } Recorded;
@@ -100,6 +104,15 @@ static void take_surroundings(Recorded *r, const char *key, char *p) {
                 r->has_iommu = true;
                 iommu_facts_init(&r->iommu, r->facts.iommu);
                 ck_assert_int_eq(iommu_facts_set_register(&r->iommu, key, p, 0), 0);
+        } else if (streq(key, "node")) {
+                NumaNode *n = r->node_list + r->nodes.n++;
+
+                ck_assert_uint_lt(r->nodes.n, ELEMENTSOF(r->node_list) + 1);
+                r->nodes.list = r->node_list;
+                n->id = (uint32_t) strtoul(next_word(&p), NULL, 10);
+                ck_assert_int_eq(numa_node_set_distances(n, p, 0), 0);
+        } else if (streq(key, "candidate")) {
+                (void) string_copy(r->variant, sizeof(r->variant), p);
         } else if (streq(key, "serial")) {
                 r->live.vpd_serial = (PciText) { .state = FACT_PRESENT, .text = strdup(p) };
         } else {
@@ -161,6 +174,8 @@ static void recorded_done(Recorded *r) {
         pci_use_done(&r->use);
         iommu_group_facts_done(&r->group);
         pci_slot_facts_done(&r->slot);
+        for (size_t i = 0; i < r->nodes.n; i++)
+                numa_node_done(r->node_list + i);
 }
 
 START_TEST(recorded_functions_give_the_golden_facts) {
@@ -177,6 +192,8 @@ START_TEST(recorded_functions_give_the_golden_facts) {
         v.group = r.has_group ? &r.group : NULL;
         v.iommu = r.has_iommu ? &r.iommu : NULL;
         v.slot = r.has_slot ? &r.slot : NULL;
+        v.nodes = r.nodes.n > 0 ? &r.nodes : NULL;
+        v.variant = r.variant[0] ? r.variant : NULL;
         for (unsigned t = 0; t < _PCI_TOPIC_MAX; t++) {
                 _cleanup_json_ Json *j = pci_topic_to_json(&v, (PciTopic) t);
                 _cleanup_free_ char *text = json_to_text(j, false);
@@ -260,6 +277,7 @@ START_TEST(what_was_looked_for_is_told_from_what_was_not) {
                                           .pcie_type = PCIE_NONE };
                 PciLive live = {};
                 PciUse use = {};
+                NumaNodes nodes = {};
                 PciFacts f;
                 PciView v = { .facts = &f,
                               .config = &config,
@@ -270,6 +288,7 @@ START_TEST(what_was_looked_for_is_told_from_what_was_not) {
                               .slot = &pci_slot_none,
                               .physfn = &f,
                               .physfn_config = &config,
+                              .nodes = &nodes,
                               .variant = "vfio-pci" };
 
                 pci_facts_init(&f, some);
