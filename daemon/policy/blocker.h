@@ -17,6 +17,32 @@
           "a kernel operation on it has not come back: end the process that holds the device")     \
         X(QUARANTINED, "quarantined", QUARANTINED, false,                                          \
           "pciassignctl unquarantine, after a look at the reason")                                 \
+        X(POLICY_DENIED, "policy-denied", POLICY_DENIED, false,                                    \
+          "choose another device, or have the rule changed: pciassignctl explain DEVICE")          \
+        X(POLICY_OWNER, "policy-owner", POLICY_DENIED, false,                                      \
+          "name an owner that the rule grants to you, or have the grant added to the rule")        \
+        X(POLICY_LIMIT, "policy-limit", POLICY_DENIED, false,                                      \
+          "release what this owner has under the rule, or have its limit raised")                  \
+        X(POLICY_LIFETIME, "policy-lifetime", POLICY_DENIED, false,                                \
+          "ask for a lifetime that the rule allows")                                               \
+        X(POLICY_DRIVER, "policy-driver", POLICY_DENIED, false,                                    \
+          "leave the driver to the rule")                                                          \
+        X(POLICY_GROUP, "policy-group", POLICY_DENIED, false,                                      \
+          "ask for every function of the group, or choose a device that is alone in its group")    \
+        X(POLICY_IOMMU, "policy-iommu", POLICY_DENIED, false,                                      \
+          "choose a group whose domain type can be set, or have iommu.domain changed")             \
+        X(POLICY_COHERENCY, "policy-coherency", POLICY_DENIED, false,                              \
+          "choose a device behind an IOMMU with snoop control: pciassignctl show --json")          \
+        X(POLICY_REMAPPING, "policy-interrupt-remapping", POLICY_DENIED, false,                    \
+          "turn interrupt remapping on in firmware and kernel: see pciassignctl doctor")           \
+        X(POLICY_P2P, "policy-p2p", POLICY_DENIED, false,                                          \
+          "choose a device that is alone in its group")                                            \
+        X(POLICY_ATS, "policy-ats", POLICY_DENIED, false,                                          \
+          "boot with pci=noats, or choose a device without ATS: it is not switched off per device") \
+        X(POLICY_BAR, "policy-bar", POLICY_DENIED, false,                                          \
+          "ask for a size that the device can have, or make room below its bridge")                \
+        X(POLICY_RESET, "policy-reset", POLICY_DENIED, false,                                      \
+          "add a method that the device has to clean.reset: pciassignctl show DEVICE")             \
         X(OWNED, "owned", OWNED, false,                                                            \
           "wait until its owner releases it")                                                      \
         X(MOUNT, "host-mount", HOST_CRITICAL, true,                                                \

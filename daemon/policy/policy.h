@@ -9,6 +9,7 @@
 
 #include "base/jsonx.h"
 #include "pci/facts.h"
+#include "policy/policy-keys.h"
 #include "policy/verdict.h"
 
 typedef struct Policy Policy;
@@ -44,9 +45,9 @@ typedef enum PolicyThen { POLICY_THEN_WAIT, POLICY_THEN_FORCE, POLICY_THEN_REFUS
 /* Who may be named as owner by whom. A caller that is neither root nor a manager needs a grant
  * that names it. */
 typedef struct PolicyOwner {
-        char *glob;      /* of owner strings */
-        uid_t *uids; size_t n_uids; /* empty, as are gids: root and managers only */
-        gid_t *gids; size_t n_gids;
+        const char *glob;      /* of owner strings */
+        const uid_t *uids; size_t n_uids; /* empty, as are gids: root and managers only */
+        const gid_t *gids; size_t n_gids;
 } PolicyOwner;
 
 typedef struct PolicyRate { /* errors.correctable.rate and count: at most n per window */
@@ -69,26 +70,27 @@ typedef struct PolicyBar {
         uint64_t size; /* bytes, a power of two; UINT64_MAX: "max"; 0: leave */
 } PolicyBar;
 
-/* Every value a rule has, whether it stands in the rule, comes from `defaults`, or is built in. */
+/* Every value a rule has, whether it stands in the rule, comes from `defaults`, or is built in.
+ * What is pointed to belongs to the Policy. */
 typedef struct PolicySettings {
         PolicyAssign assign;
-        PolicyOwner *owners; size_t n_owners; /* none: every owner string, by root and managers */
+        const PolicyOwner *owners; size_t n_owners; /* none: every owner string, by root and managers */
         bool owners_set;
         uint32_t limit;          /* requested functions per owner under this rule; UINT32_MAX: none */
         PolicyGroup group;
-        char *driver;            /* NULL: "auto", by the kernel's vfio_pci: aliases */
+        const char *driver;      /* NULL: "auto", by the kernel's vfio_pci: aliases */
         unsigned lifetimes;      /* bit (1 << Lifetime) */
         PolicyBar bars[6];
         bool bars_unassigned_deny;
-        char *iommu_domain;      /* sysfs type "DMA", "DMA-FQ", "identity"; NULL: leave */
+        const char *iommu_domain; /* sysfs type "DMA", "DMA-FQ", "identity"; NULL: leave */
         bool coherent_required, remapping_required;
         bool p2p_deny;           /* else same-owner */
         PolicySwitch no_snoop, d3cold;
         bool ats_deny;
-        char *reset_methods[POLICY_RESET_METHODS_MAX]; size_t n_reset_methods; /* none: the kernel's order */
+        const char *reset_methods[POLICY_RESET_METHODS_MAX]; size_t n_reset_methods; /* none: the kernel's order */
         bool reset_none;         /* "reset": []: do not reset (said in the record, device stays dirty) */
         uint64_t ready_timeout;  /* µs */
-        char *hooks[POLICY_HOOKS_MAX]; size_t n_hooks; /* names below hooks.d, in order */
+        const char *hooks[POLICY_HOOKS_MAX]; size_t n_hooks; /* names below hooks.d, in order */
         PolicyErrors correctable, non_fatal, fatal;
         uint64_t unplug_grace, surprise_grace, release_grace; /* µs */
         PolicyThen unplug_then;
@@ -98,12 +100,16 @@ typedef struct PolicySettings {
 } PolicySettings;
 
 typedef struct PolicyRule {
-        char *name;    /* "" for defaults and what is built in */
-        char *file;    /* path as it was given; "built-in" */
-        char *pointer; /* JSON pointer of the rule: "/rules/0", "/defaults", "" */
+        const char *name;    /* "" for defaults and what is built in */
+        const char *file;    /* path as it was given; "built-in" */
+        const char *pointer; /* JSON pointer of the rule: "/rules/0", "/defaults", "" */
         unsigned line; /* 1-based; 0: none */
         size_t index;  /* in the whole policy; SIZE_MAX for defaults */
+        uint64_t set;  /* bit (1 << PolicyKey): stands in the rule itself */
         PolicySettings settings;
+        /* Where the value of a key stands, as in `rule "gpu-pool" (FILE:LINE, /rules/0/ats)`; NULL:
+         * built in, or no key that could refuse. */
+        const char *origins[_POLICY_KEY_MAX];
 } PolicyRule;
 
 /* ---- load ---- */
@@ -136,9 +142,17 @@ Json *policy_problems_to_json(const PolicyProblems *p);
 #define POLICY_FILES_MAX 256U
 #define POLICY_RULES_MAX 8192U
 
+/* Names to ids happen outside: 0, or a negative errno (-ESRCH: there is none). */
+typedef struct PolicyOptions {
+        int (*user)(const char *name, uid_t *ret, void *userdata); /* NULL: numbers only */
+        int (*group)(const char *name, gid_t *ret, void *userdata);
+        void *userdata;
+} PolicyOptions;
+
 /* 0 and a policy; -EBADMSG with problems (all that were found, not only the first); -ENOMEM. With
  * no text at all it is what is built in: everything safe is allowed to root and managers. */
-int policy_compile(const PolicyText *texts, size_t n, PolicyProblems *problems, Policy **ret);
+int policy_compile(const PolicyText *texts, size_t n, const PolicyOptions *options,
+                   PolicyProblems *problems, Policy **ret); /* options may be NULL */
 Policy *policy_free(Policy *p);
 DEFINE_CLEANUP(Policy *, policy_free);
 /* Hash of all that was compiled, so that an unchanged reload is seen. */
@@ -159,6 +173,7 @@ Json *policy_keys(void);
 typedef struct PolicySubject {
         const PciFacts *facts;
         const PciConfigFacts *config; /* NULL: capability selectors do not match */
+        const PciConfigFacts *physfn_config; /* of a VF, whose PASID and PRI stand there; NULL */
         const char *port_path;        /* NULL: unknown */
         const char *slot, *label;     /* physical slot, firmware label; NULL none */
         const char *driver;           /* host driver it has, or had before it was assigned; NULL none */

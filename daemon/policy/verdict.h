@@ -59,7 +59,7 @@ typedef struct Blocker {
         bool forced;       /* passed over */
 } Blocker;
 
-#define VERDICT_BLOCKERS_MAX 24U
+#define VERDICT_BLOCKERS_MAX 32U
 
 typedef struct Verdict {
         VerdictRole role;
