@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <fcntl.h>
 
-#include "base/fdio.h"
+#include "base/dropins.h"
 #include "base/log.h"
 #include "base/strutil.h"
 
@@ -183,58 +183,21 @@ int settings_parse(Settings *c, const char *name, const char *text, size_t n) {
 
 /* ---- files ---- */
 
-static const char *const directories[] = { "/etc/pciassignd", "/run/pciassignd", "/usr/lib/pciassignd" };
+static int take_file(Settings *c, const DropIn *d) {
+        Parser p = { .settings = c, .name = d->path };
+        char why[64];
 
-/* path is absolute, below root_fd. 1 if the file was there. */
-static int load_file(Settings *c, int root_fd, const char *path) {
-        _cleanup_free_ char *text = NULL;
-        Parser p = { .settings = c, .name = path };
-        size_t n;
-
-        int r = read_file_at(root_fd, path + 1, SETTINGS_FILE_MAX, &text, &n);
-        if (r == -ENOENT || r == -ENOTDIR)
-                return 0;
-        if (r < 0) {
-                char why[64];
-                (void) snprintf(why, sizeof(why), "cannot be read: %s", strerrorname_np(-r));
-                r = complain(&p, "This file", why);
-        } else
-                r = settings_parse(c, path, text, n);
-        return r < 0 ? r : 1;
+        if (d->error == 0)
+                return settings_parse(c, d->path, d->text, d->size);
+        (void) snprintf(why, sizeof(why), "cannot be read: %s", strerrorname_np(-d->error));
+        return complain(&p, "This file", why);
 }
 
-static int collect_dropins(int root_fd, char ***ret) {
-        _cleanup_strv_ char **names = NULL;
+static int load_main(Settings *c, int root_fd) {
+        _cleanup_dropin_ DropIn d = {};
 
-        for (size_t k = 0; k < ELEMENTSOF(directories); k++) {
-                _cleanup_free_ char *path = strjoinf("%s/pciassignd.conf.d", directories[k] + 1);
-                _cleanup_strv_ char **found = NULL;
-                if (!path)
-                        return -ENOMEM;
-                if (read_dir_names_at(root_fd, path, 1024, true, &found) < 0)
-                        continue; /* not there */
-                for (char **f = found; *f; f++) {
-                        size_t n = strlen(*f);
-                        if (n <= 5 || !streq(*f + n - 5, ".conf") || (names && strv_contains(names, *f)))
-                                continue;
-                        if (strv_extend(&names, *f) < 0)
-                                return -ENOMEM;
-                }
-        }
-        if (names)
-                strv_sort(names);
-        *ret = TAKE_PTR(names);
-        return 0;
-}
-
-static int load_first(Settings *c, int root_fd, const char *name) {
-        for (size_t k = 0; k < ELEMENTSOF(directories); k++) {
-                _cleanup_free_ char *path = strjoinf("%s/%s", directories[k], name);
-                int r = path ? load_file(c, root_fd, path) : -ENOMEM;
-                if (r != 0)
-                        return r < 0 ? r : 0;
-        }
-        return 0;
+        int r = dropins_load_one(root_fd, "pciassignd.conf", SETTINGS_FILE_MAX, &d);
+        return r <= 0 ? r : take_file(c, &d);
 }
 
 int settings_load(const char *root, Settings *ret) {
@@ -242,7 +205,7 @@ int settings_load(const char *root, Settings *ret) {
         assert(ret);
 
         _cleanup_settings_ Settings c = {};
-        _cleanup_strv_ char **dropins = NULL;
+        _cleanup_dropins_ DropIns dropins = {};
         _cleanup_close_ int root_fd = open(isempty(root) ? "/" : root, O_DIRECTORY | O_PATH | O_CLOEXEC);
 
         if (root_fd < 0)
@@ -250,18 +213,14 @@ int settings_load(const char *root, Settings *ret) {
         int r = settings_defaults(&c);
         if (r < 0)
                 return r;
-        r = load_first(&c, root_fd, "pciassignd.conf");
+        r = load_main(&c, root_fd);
         if (r < 0)
                 return r;
-        r = collect_dropins(root_fd, &dropins);
+        r = dropins_load(root_fd, "pciassignd.conf.d", ".conf", SETTINGS_FILE_MAX, SETTINGS_DROPINS_MAX, &dropins);
+        for (size_t n = 0; n < dropins.n && r >= 0; n++)
+                r = take_file(&c, dropins.items + n);
         if (r < 0)
                 return r;
-        for (char **d = dropins; d && *d; d++) {
-                _cleanup_free_ char *name = strjoinf("pciassignd.conf.d/%s", *d);
-                r = name ? load_first(&c, root_fd, name) : -ENOMEM;
-                if (r < 0)
-                        return r;
-        }
         *ret = c;
         c = (Settings) {};
         return 0;

@@ -12,6 +12,7 @@
 
 #define SETTINGS_LINE_MAX 4096U
 #define SETTINGS_FILE_MAX (1U << 20)
+#define SETTINGS_DROPINS_MAX 256U
 #define SETTINGS_KEYS_MAX 16U
 
 typedef struct Settings {
