@@ -5,7 +5,8 @@
  * engine only says "changed", and PropertiesChanged carries exactly the properties whose value differs. Changes
  * are collected and signalled once per turn of the event loop, in slices, in the order in which they began; what
  * is signalled at once (a removal, an owner's notice) is preceded by what is pending of its object. Objects that
- * the bus could not have shown yet are announced in the same turn.
+ * the bus could not have shown yet are announced in the same turn. The progress of a running job is for people to
+ * watch and costs the job itself time, so it is told a few times a second only.
  */
 
 #include <assert.h>
@@ -15,11 +16,13 @@
 #include "bus/bus-private.h"
 
 #define FLUSH_SLICE 64U
+#define PROGRESS_USEC (100 * USEC_PER_MSEC)
 
 typedef struct Shadow {
         const void *object;
-        ListLink link;      /* in Bus.dirty */
+        ListLink link;      /* in Bus.dirty or Bus.progress */
         uint8_t kind;
+        bool in_progress;   /* in Bus.progress */
         bool announced;     /* clients have been told that it exists */
         uint32_t hashes[];  /* of the properties that change, in their order */
 } Shadow;
@@ -109,6 +112,7 @@ static int signal_changes(Bus *b, Shadow *s) {
 
 static void shadow_flush(Bus *b, Shadow *s) {
         list_unlink(&s->link);
+        s->in_progress = false;
         int r = s->announced ? signal_changes(b, s) : announce(b, s);
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to signal a change of %s: %m",
@@ -128,11 +132,43 @@ static int on_flush(struct sd_event_source *source, void *userdata) {
 static void mark(Bus *b, Shadow *s) {
         if (!b->flush) /* not on a bus yet: there is nobody to tell */
                 return;
+        if (s->in_progress)
+                list_unlink(&s->link);
+        s->in_progress = false;
         if (!list_is_linked(&s->link))
                 list_append(&b->dirty, &s->link);
         int r = sd_event_source_set_enabled(b->flush, SD_EVENT_ONESHOT);
         if (r < 0)
                 (void) log_error_errno(r, "Failed to schedule signals: %m");
+}
+
+static int on_progress(struct sd_event_source *source, uint64_t usec, void *userdata) {
+        Bus *b = userdata;
+
+        LIST_FOREACH(&b->progress, link) {
+                Shadow *s = LIST_ENTRY(link, Shadow, link);
+
+                mark(b, s);
+        }
+        return 0;
+}
+
+/* Nothing but its progress has changed. */
+static void mark_progress(Bus *b, Shadow *s) {
+        if (!b->flush || list_is_linked(&s->link))
+                return;
+        int r = 0;
+        if (list_is_empty(&b->progress)) {
+                r = sd_event_source_set_time_relative(b->progress_timer, PROGRESS_USEC);
+                if (r >= 0)
+                        r = sd_event_source_set_enabled(b->progress_timer, SD_EVENT_ONESHOT);
+        }
+        if (r < 0) {
+                mark(b, s);
+                return;
+        }
+        s->in_progress = true;
+        list_append(&b->progress, &s->link);
 }
 
 static void object_added(Bus *b, ObjectKind kind, const void *object) {
@@ -255,8 +291,12 @@ static void on_job_added(const Job *j, void *userdata) {
 
 static void on_job_changed(const Job *j, void *userdata) {
         Bus *b = userdata;
+        Shadow *s = shadow_find(b, j);
 
-        object_changed(b, OBJECT_JOB, j);
+        if (s && s->announced && j->state == JOB_RUNNING && !j->finished)
+                mark_progress(b, s);
+        else
+                object_changed(b, OBJECT_JOB, j);
         if (!j->finished || !b->flush)
                 return;
         flush_object(b, j);
@@ -349,7 +389,14 @@ int bus_changes_start(Bus *b) {
                 if (r < 0)
                         return r;
         }
-        int r = sd_event_add_defer(b->event, &b->flush, on_flush, b);
+        int r = sd_event_add_time_relative(b->event, &b->progress_timer, CLOCK_MONOTONIC, 0, PROGRESS_USEC / 10,
+                                           on_progress, b);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(b->progress_timer, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = sd_event_add_defer(b->event, &b->flush, on_flush, b);
         if (r < 0)
                 return r;
         return sd_event_source_set_enabled(b->flush, SD_EVENT_OFF);
@@ -359,6 +406,7 @@ void bus_changes_stop(Bus *b) {
         void *s;
 
         b->flush = sd_event_source_disable_unref(b->flush);
+        b->progress_timer = sd_event_source_disable_unref(b->progress_timer);
         if (!b->shadows)
                 return;
         HASHMAP_FOREACH(s, b->shadows)

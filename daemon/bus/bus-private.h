@@ -40,7 +40,8 @@ struct Bus {
 
         Hashmap *shadows;         /* object's address → Shadow: what was last shown of it */
         ListLink dirty;           /* Shadow.link */
-        struct sd_event_source *flush;
+        ListLink progress;        /* Shadow.link: running jobs, of which nothing but progress is to be told */
+        struct sd_event_source *flush, *progress_timer;
 
         size_t property_hint;     /* the row after the one that was read last */
 };

@@ -18,6 +18,7 @@ static void bus_init(Bus *b) {
         list_init(&b->calls);
         list_init(&b->clients_order);
         list_init(&b->dirty);
+        list_init(&b->progress);
 }
 
 static int on_name_lost(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {

@@ -82,9 +82,9 @@ static void assign_done(Task *t) {
                                  strerrordesc_np(-r));
                 engine_job_finish(e, j, JOB_FAILED, &err);
         } else {
+                engine_job_finish(e, j, JOB_DONE, NULL);
                 engine_audit(a, MESSAGE_ASSIGNED, LOG_NOTICE, "Assigned to %s%s%s", a->owner,
                              a->force ? ", by force: " : "", a->force ? a->force_reason : "");
-                engine_job_finish(e, j, JOB_DONE, NULL);
         }
         task_free(t);
         r = owner_set_deadline(e, a);

@@ -116,8 +116,9 @@ void engine_job_finish(Engine *e, Job *j, JobState s, Error *result) {
         if (result)
                 error_move(&j->result, result);
         unmark_job(e, j);
-        engine_job_changed(e, j);
+        /* Who waits is answered first: signals are for those who watch. */
         answer_waiting(e, j);
+        engine_job_changed(e, j);
 }
 
 unsigned engine_jobs_running(const Engine *e, uid_t uid, bool all) {

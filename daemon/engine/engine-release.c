@@ -129,11 +129,11 @@ static void release_done(Task *t, Assignment *a) {
         (void) engine_step(e, a, ASSIGNMENT_EVENT_CLEANED);
         record_end(e, t, a, HOST_OUTCOME_DONE, true);
         error_take_details(&result, differences_to_details(a));
+        engine_job_finish(e, j, JOB_DONE, &result);
         for (size_t i = 0; a->differs && a->differs[i]; i++)
                 engine_audit(a, MESSAGE_DRIFT, LOG_WARNING, "Not restored: %s", a->differs[i]);
         engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE, "Released by %s (%s)", a->owner,
                      task_release(t)->why);
-        engine_job_finish(e, j, JOB_DONE, &result);
         task_free(t);
         engine_drop_assignment(e, a);
 }

@@ -153,7 +153,7 @@ bool engine_step(Engine *e, Assignment *a, AssignmentEvent event) {
                 return false;
         }
         assignment_set_state(a, to);
-        (void) log_context(&(LogContext) { .assignment = a->id, .owner = a->owner }, LOG_INFO, 0,
+        (void) log_context(&(LogContext) { .assignment = a->id, .owner = a->owner }, LOG_DEBUG, 0,
                            "Assignment %s: %s → %s → %s", a->id, assignment_state_to_string(from),
                            assignment_event_to_string(event), assignment_state_to_string(to));
         engine_assignment_changed(e, a);

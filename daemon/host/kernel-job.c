@@ -285,28 +285,34 @@ static int on_fd(HostJob *job, Decoder *d, ProtocolMessage *m) {
         return 0;
 }
 
-static int on_step(HostJob *job, Decoder *d, bool started) {
-        uint32_t step;
-        bool undo;
-        int error, r;
-
-        r = decode_step_done(d, &step, &undo, &error);
-        if (r < 0)
-                return r;
-        if (!job->plan || step >= job->plan->n_steps)
-                return -EBADMSG;
-        if (started) {
-                uint32_t msec = job->plan->steps[step].timeout_msec;
+static void on_step(HostJob *job, const ProtocolStep *s) {
+        if (!s->done) {
+                uint32_t msec = job->plan->steps[s->step].timeout_msec;
 
                 kernel_session_deadline(job->session, (uint64_t) MAX(msec, kernel_host(job->host)->step_timeout_msec) +
                                                               STEP_GRACE_MSEC);
         }
         if (job->detached)
-                return 0;
-        if (started && !undo && job->callbacks.step_started)
-                job->callbacks.step_started(job, step, job->userdata);
-        if (!started && job->callbacks.step_done)
-                job->callbacks.step_done(job, step, undo, error, job->userdata);
+                return;
+        if (!s->done && !s->undo && job->callbacks.step_started)
+                job->callbacks.step_started(job, s->step, job->userdata);
+        if (s->done && job->callbacks.step_done)
+                job->callbacks.step_done(job, s->step, s->undo, s->error, job->userdata);
+}
+
+static int on_steps(HostJob *job, Decoder *d) {
+        ProtocolStep steps[PROTOCOL_STEPS_MAX];
+        size_t n;
+        int r;
+
+        r = decode_steps(d, steps, &n);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++)
+                if (!job->plan || steps[i].step >= job->plan->n_steps)
+                        return -EBADMSG;
+        for (size_t i = 0; i < n; i++)
+                on_step(job, steps + i);
         return 0;
 }
 
@@ -316,7 +322,9 @@ static int on_finished(HostJob *job, Decoder *d) {
         HostResult result;
         int r;
 
-        r = decode_result(d, &result, &holders);
+        r = on_steps(job, d);
+        if (r >= 0)
+                r = decode_result(d, &result, &holders);
         if (r < 0)
                 return r;
         if (result.outcome == HOST_OUTCOME_UNKNOWN)
@@ -327,14 +335,18 @@ static int on_finished(HostJob *job, Decoder *d) {
         return 0;
 }
 
+static int on_steps_alone(HostJob *job, Decoder *d) {
+        int r = on_steps(job, d);
+
+        return r < 0 ? r : decoder_finish(d);
+}
+
 static int dispatch(HostJob *job, ProtocolMessage *m) {
         Decoder d = DECODER(m->payload, m->size);
 
         switch (m->type) {
-        case PROTOCOL_STEP_STARTED:
-                return on_step(job, &d, true);
-        case PROTOCOL_STEP_DONE:
-                return on_step(job, &d, false);
+        case PROTOCOL_STEPS:
+                return on_steps_alone(job, &d);
         case PROTOCOL_DEVICE:
                 return on_device(job, &d);
         case PROTOCOL_GROUP:

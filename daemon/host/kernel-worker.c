@@ -312,6 +312,10 @@ static int session_connect(Session *s) {
         r = sd_event_add_io(s->host->event, &s->socket_source, s->socket, EPOLLIN, on_socket, s);
         if (r < 0)
                 return r;
+        /* Somebody waits for what a worker says; the events that its work makes can wait for a moment. */
+        r = sd_event_source_set_priority(s->socket_source, SD_EVENT_PRIORITY_IMPORTANT);
+        if (r < 0)
+                return r;
         encode_u32(&hello, PROTOCOL_VERSION);
         r = kernel_session_send(s, PROTOCOL_HELLO, &hello);
         encoder_done(&hello);

@@ -472,28 +472,38 @@ int decode_fd(Decoder *d, HostFd *ret) {
         return 0;
 }
 
-void encode_step_done(Encoder *e, uint32_t step, bool undo, int error) {
-        encode_u32(e, step);
-        encode_u8(e, undo);
-        encode_error(e, error);
+void encode_steps(Encoder *e, const ProtocolStep *steps, size_t n) {
+        assert(steps || n == 0);
+        assert(n <= PROTOCOL_STEPS_MAX);
+        encode_u8(e, (uint8_t) n);
+        for (size_t i = 0; i < n; i++) {
+                encode_u32(e, steps[i].step);
+                encode_u8(e, steps[i].undo);
+                encode_u8(e, steps[i].done);
+                encode_error(e, steps[i].error);
+        }
 }
 
-int decode_step_done(Decoder *d, uint32_t *ret_step, bool *ret_undo, int *ret_error) {
-        uint32_t step;
-        bool undo;
-        int error;
+int decode_steps(Decoder *d, ProtocolStep ret[PROTOCOL_STEPS_MAX], size_t *ret_n) {
+        size_t n;
 
         assert(d);
-        step = decode_u32(d);
-        undo = decode_bool(d);
-        error = decode_error(d);
-        if (step >= PLAN_STEPS_MAX)
+        assert(ret);
+        assert(ret_n);
+        n = decode_u8(d);
+        if (n > PROTOCOL_STEPS_MAX)
                 fail(d, -EBADMSG);
-        if (decoder_finish(d) < 0)
+        for (size_t i = 0; d->error == 0 && i < n; i++) {
+                ret[i].step = decode_u32(d);
+                ret[i].undo = decode_bool(d);
+                ret[i].done = decode_bool(d);
+                ret[i].error = decode_error(d);
+                if (ret[i].step >= PLAN_STEPS_MAX)
+                        fail(d, -EBADMSG);
+        }
+        if (d->error < 0)
                 return d->error;
-        *ret_step = step;
-        *ret_undo = undo;
-        *ret_error = error;
+        *ret_n = n;
         return 0;
 }
 

@@ -12,7 +12,7 @@
 #include "host/host.h"
 #include "plan/codec.h"
 
-#define PROTOCOL_VERSION 1U
+#define PROTOCOL_VERSION 2U
 #define PROTOCOL_INLINE_MAX 32768U
 #define PROTOCOL_PAYLOAD_MAX (16U << 20)
 #define PROTOCOL_FDS_MAX 4U
@@ -23,15 +23,14 @@ typedef enum ProtocolType {
         PROTOCOL_HELLO,
         PROTOCOL_REQUEST,
         PROTOCOL_CANCEL,
-        PROTOCOL_STEP_STARTED,
-        PROTOCOL_STEP_DONE,
+        PROTOCOL_STEPS,    /* what became of steps since the last message, in order: each wakes the daemon */
         PROTOCOL_DEVICE,   /* what is known of a device so far; the last one of a device says so */
         PROTOCOL_GROUP,
         PROTOCOL_SLOT,
         PROTOCOL_PLATFORM,
         PROTOCOL_FD,
         PROTOCOL_PROGRESS, /* long work goes on: the deadline starts anew */
-        PROTOCOL_FINISHED,
+        PROTOCOL_FINISHED, /* the last steps, then the result */
         _PROTOCOL_TYPE_MAX,
 } ProtocolType;
 
@@ -92,8 +91,17 @@ void encode_platform(Encoder *e, const HostPlatform *p);
 int decode_platform(Decoder *d, HostPlatform *ret);
 void encode_fd(Encoder *e, const HostFd *f);
 int decode_fd(Decoder *d, HostFd *ret); /* fd left at -EBADF */
-void encode_step_done(Encoder *e, uint32_t step, bool undo, int error);
-int decode_step_done(Decoder *d, uint32_t *ret_step, bool *ret_undo, int *ret_error);
+
+typedef struct ProtocolStep {
+        uint32_t step;
+        bool undo;
+        bool done; /* else it begins */
+        int error; /* of what is done */
+} ProtocolStep;
+#define PROTOCOL_STEPS_MAX 16U /* of one message */
+void encode_steps(Encoder *e, const ProtocolStep *steps, size_t n);
+/* What follows them is left to be decoded. 0 or the sticky error. */
+int decode_steps(Decoder *d, ProtocolStep ret[PROTOCOL_STEPS_MAX], size_t *ret_n);
 void encode_result(Encoder *e, const HostResult *r);
 /* Holders are malloc'd into *ret_holders, which the caller frees; ret->holders points there. */
 int decode_result(Decoder *d, HostResult *ret, PciHolder **ret_holders);

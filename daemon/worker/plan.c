@@ -94,17 +94,22 @@ static void explain(PlanRun *p, StepRun *s, size_t step, bool undo, int error) {
         s->use = (PciUse) {};
 }
 
+/* Follows links and opens what no driver's lock guards. */
+static bool step_is_quick(const Step *s) {
+        return s->type == STEP_VERIFY || s->type == STEP_SET_NODE_OWNER;
+}
+
 static int run_step(PlanRun *p, size_t i, bool redo) {
         _cleanup_step_run_ StepRun s = {
                 .w = p->w, .plan = p->plan, .step = p->plan->steps + i, .redo = redo, .fd = -EBADF,
         };
         int r;
 
-        worker_step(p->w, PROTOCOL_STEP_STARTED, i, false, 0);
+        worker_step_started(p->w, i, false, step_is_quick(s.step));
         if (p->w->gone)
                 return -EPIPE;
         r = step_do(&s);
-        worker_step(p->w, PROTOCOL_STEP_DONE, i, false, r);
+        worker_step_done(p->w, i, false, r);
         if (r < 0)
                 explain(p, &s, i, false, r);
         return r;
@@ -117,11 +122,11 @@ static int undo_step(PlanRun *p, size_t i, bool failed) {
         s.failed = failed;
         if (!step_undo_value(s.step))
                 return 0;
-        worker_step(p->w, PROTOCOL_STEP_STARTED, i, true, 0);
+        worker_step_started(p->w, i, true, false);
         if (p->w->gone)
                 return -EPIPE;
         r = step_undo(&s);
-        worker_step(p->w, PROTOCOL_STEP_DONE, i, true, r);
+        worker_step_done(p->w, i, true, r);
         if (r < 0)
                 explain(p, &s, i, true, r);
         return r;

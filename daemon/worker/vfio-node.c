@@ -56,7 +56,7 @@ static void drain(int fd) {
 }
 
 int vfio_wait_unheld(const SysTree *tree, uint32_t group, uint32_t timeout_msec, int wake_fd) {
-        _cleanup_close_ int watch = watch_node(tree, group);
+        _cleanup_close_ int watch = -EBADF;
         usec_t until = now_boottime() + timeout_msec * USEC_PER_MSEC;
         int pause_msec = TRIAL_FIRST_MSEC;
 
@@ -65,6 +65,13 @@ int vfio_wait_unheld(const SysTree *tree, uint32_t group, uint32_t timeout_msec,
                 usec_t now = now_boottime();
                 if (r != -EBUSY || now >= until)
                         return r;
+                if (watch < 0) {
+                        /* Only for whom it is worth it: giving up a watch waits for all processors (RCU). What was
+                         * closed before it stood is found by the next trial. */
+                        watch = watch_node(tree, group);
+                        if (watch >= 0)
+                                continue;
+                }
                 struct pollfd fds[] = { { .fd = wake_fd, .events = POLLIN }, { .fd = watch, .events = POLLIN } };
                 usec_t left = (until - now + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
                 if (poll(fds, ELEMENTSOF(fds), (int) MIN((usec_t) pause_msec, left)) < 0 && errno != EINTR)

@@ -27,12 +27,38 @@ void worker_progress(Worker *w) {
         worker_send(w, PROTOCOL_PROGRESS, NULL, 0);
 }
 
-void worker_step(Worker *w, ProtocolType type, size_t step, bool undo, int error) {
-        encode_step_done(&w->encoder, (uint32_t) step, undo, error);
-        worker_send(w, type, NULL, 0);
+/* Each message wakes the daemon, which may take the processor from under the step: what is over waits for the next
+ * step that can sleep, or for the end. */
+static void encode_gathered(Worker *w) {
+        encode_steps(&w->encoder, w->steps, w->n_steps);
+        w->n_steps = 0;
+}
+
+static void send_steps(Worker *w) {
+        encode_gathered(w);
+        worker_send(w, PROTOCOL_STEPS, NULL, 0);
+}
+
+static void add_step(Worker *w, const ProtocolStep *s) {
+        if (w->n_steps >= ELEMENTSOF(w->steps))
+                send_steps(w);
+        w->steps[w->n_steps++] = *s;
+}
+
+void worker_step_started(Worker *w, size_t step, bool undo, bool quick) {
+        assert(w);
+        add_step(w, &(ProtocolStep) { .step = (uint32_t) step, .undo = undo });
+        if (!quick)
+                send_steps(w);
+}
+
+void worker_step_done(Worker *w, size_t step, bool undo, int error) {
+        assert(w);
+        add_step(w, &(ProtocolStep) { .step = (uint32_t) step, .undo = undo, .done = true, .error = error });
 }
 
 void worker_finish(Worker *w, const HostResult *result) {
+        encode_gathered(w);
         encode_result(&w->encoder, result);
         worker_send(w, PROTOCOL_FINISHED, NULL, 0);
 }

@@ -19,12 +19,16 @@ typedef struct Worker {
         bool gone;          /* the daemon is not there any more: nothing more may be begun */
         Encoder encoder;    /* scratch of the message at hand */
         Critical *critical; /* of this request, made at first need */
+        ProtocolStep steps[PROTOCOL_STEPS_MAX]; /* what the daemon was not told yet */
+        size_t n_steps;
 } Worker;
 
 /* worker.c: what the daemon is told. Once the daemon is gone these do nothing. */
 void worker_send(Worker *w, ProtocolType type, const int *fds, size_t n_fds); /* w->encoder; resets it */
 void worker_progress(Worker *w);
-void worker_step(Worker *w, ProtocolType type, size_t step, bool undo, int error);
+/* A step begins. quick: it cannot sleep in the kernel, so it is told of together with what comes next. */
+void worker_step_started(Worker *w, size_t step, bool undo, bool quick);
+void worker_step_done(Worker *w, size_t step, bool undo, int error);
 void worker_finish(Worker *w, const HostResult *result);
 /* DONE for 0, else FAILED with the errno and "what: the kernel's word for it". */
 void worker_finish_simple(Worker *w, int error, const char *what);

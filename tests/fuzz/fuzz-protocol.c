@@ -72,9 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 try_request, try_device, try_group, try_slot, try_platform, try_result,
         };
         HostFd f;
-        uint32_t step;
-        int error;
-        bool undo;
+        ProtocolStep steps[PROTOCOL_STEPS_MAX];
+        size_t n;
         Decoder d;
 
         if (size < 1)
@@ -85,6 +84,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         else if (data[0] & 1)
                 (void) decode_fd(&d, &f);
         else
-                (void) decode_step_done(&d, &step, &undo, &error);
+                (void) decode_steps(&d, steps, &n);
         return 0;
 }

@@ -230,6 +230,31 @@ START_TEST(test_result) {
 }
 END_TEST
 
+START_TEST(test_steps) {
+        const ProtocolStep steps[] = { { .step = 2, .done = true, .error = -EIO }, { .step = 1, .undo = true } };
+        ProtocolStep back[PROTOCOL_STEPS_MAX];
+        _cleanup_encoder_ Encoder e = {};
+        size_t n = 0;
+        Decoder d;
+
+        encode_steps(&e, steps, ELEMENTSOF(steps));
+        for (size_t k = 0; k < e.size; k++) {
+                d = DECODER(e.data, k);
+                ck_assert_int_eq(decode_steps(&d, back, &n), -EBADMSG);
+        }
+        encode_u8(&e, 7); /* what follows */
+        d = DECODER(e.data, e.size);
+        ck_assert_int_eq(decode_steps(&d, back, &n), 0);
+        ck_assert_uint_eq(n, 2);
+        ck_assert(back[0].step == 2 && back[0].done && !back[0].undo && back[0].error == -EIO);
+        ck_assert(back[1].step == 1 && !back[1].done && back[1].undo);
+        ck_assert_uint_eq(decode_u8(&d), 7);
+        e.data[0] = PROTOCOL_STEPS_MAX + 1;
+        d = DECODER(e.data, e.size);
+        ck_assert_int_eq(decode_steps(&d, back, &n), -EBADMSG);
+}
+END_TEST
+
 static const HostRequest requests[] = {
         { .type = HOST_REQUEST_READ, .what = 5, .container_fd = -1, .iommufd = -1, .pidfd = -1 },
         { .type = HOST_REQUEST_OPEN, .api = HOST_API_GROUP, .want_groups = true, .container_fd = -1, .iommufd = -1,
@@ -320,6 +345,7 @@ static void add(TCase *tcase) {
         tcase_add_test(tcase, test_plan_truncated);
         tcase_add_test(tcase, test_device);
         tcase_add_test(tcase, test_result);
+        tcase_add_test(tcase, test_steps);
         ADD_TABLE(tcase, test_request, requests);
         tcase_add_loop_test(tcase, test_messages, 0, 5);
         tcase_add_test(tcase, test_bad_messages);
