@@ -9,3 +9,14 @@
 /* The rule for this device as it is now; never NULL, borrowed until the next reload. What must not
  * change under an assignment is taken from its plan, not from here. */
 const PolicyRule *engine_rule(Engine *e, const Device *d);
+/* What rules see of it. port_path is the caller's to free and may stay NULL. */
+void engine_policy_subject(Engine *e, const Device *d, char **ret_port_path, PolicySubject *ret);
+
+/* What is built in, until files are read. */
+int engine_policy_init(Engine *e);
+void engine_policy_done(Engine *e);
+/* Compiles aside and swaps in whole; on any error the one in force stays. ERROR_INVALID with all
+ * problems in its details, ERROR_FAILED. */
+int engine_set_policy(Engine *e, const PolicyText *texts, size_t n, Error *err);
+/* At start: what is wrong is told, and then nothing new is assigned until it is mended. -ENOMEM. */
+int engine_policy_start(Engine *e);

@@ -14,7 +14,7 @@
 #include "base/names.h"
 #include "base/strutil.h"
 #include "engine/engine.h"
-#include "policy/verdict.h"
+#include "policy/policy.h"
 #include "store/store.h"
 
 typedef struct Task Task;
@@ -66,6 +66,13 @@ struct Engine {
         } *restored; /* from the service manager, until claimed */
         size_t n_restored, restored_allocated;
         bool watching_clients, listening, started, settling, settled;
+
+        Policy *policy;          /* in force; what is built in where no file says more */
+        char *policy_refusal;    /* none could be read since the start: why; nothing is assigned */
+        uint64_t policy_generation;
+        usec_t policy_at;        /* when it came into force */
+        HostTimer *verdict_timer; /* verdicts by a new policy, a slice at a time */
+        PciAddress verdict_next;
 };
 
 /* ---- tasks (engine-task.c) ---- */

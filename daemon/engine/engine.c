@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <sys/random.h>
 
+#include "engine/engine-policy.h"
 #include "engine/engine-private.h"
 
 int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOptions *options,
@@ -36,6 +37,8 @@ int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOpt
                 e->options.step_timeout_msec = PLAN_STEP_TIMEOUT_DEFAULT_MSEC;
         e->wanted = hashmap_new_u64();
         r = e->wanted ? inventory_new(&e->inventory) : -ENOMEM;
+        if (r >= 0)
+                r = engine_policy_init(e);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(e);
@@ -65,6 +68,7 @@ Engine *engine_free(Engine *e) {
         free(e->to_read);
         hashmap_free(e->wanted);
         host_platform_done(&e->platform);
+        engine_policy_done(e);
         inventory_free(e->inventory);
         free(e);
         return NULL;

@@ -54,6 +54,7 @@ typedef struct EngineObserver {
         void (*job_removed)(const Job *j, void *userdata);
         void (*drift)(const Device *d, const char *what, const char *found, const char *expected, void *userdata);
         void (*settled)(void *userdata);
+        void (*policy_changed)(void *userdata); /* another generation is in force */
         /* The set of clients whose disconnection matters changed: watch or do not watch. */
         void (*watch_clients)(bool needed, void *userdata);
         /* A pidfd to keep over restarts (descriptor store), or to drop. name: assignment id. */
@@ -65,6 +66,7 @@ typedef struct EngineOptions {
         uint32_t step_timeout_msec;
         unsigned max_jobs, max_jobs_per_uid, max_assignments, max_assignments_per_uid;
         bool simulated;
+        const char *config_root; /* "" or a directory in place of / for policy.d; NULL: no files. Borrowed */
 } EngineOptions;
 
 int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOptions *options, Engine **ret);
@@ -81,6 +83,17 @@ int engine_settle(Engine *e);
 bool engine_is_settled(const Engine *e);
 const Inventory *engine_inventory(const Engine *e);
 Host *engine_host(const Engine *e);
+
+/* ---- the policy ---- */
+
+/* Reads the files again and swaps in what they say. On any error the policy in force stays, and err has all problems
+ * in its details. The generation grows only where something changed. Synchronous. */
+int engine_reload_policy(Engine *e, Error *err);
+uint64_t engine_policy_generation(const Engine *e);
+/* Is this text (NULL: are the files as they are now) a policy? json: { valid, problems, rules, changed }. malloc'd. */
+int engine_check_policy(Engine *e, const char *text, size_t n, Error *err, char **ret_json);
+/* The rules in force with their settings, as JSON; malloc'd, NULL on OOM. */
+char *engine_show_policy(Engine *e);
 
 /* ---- requests: 0 (the reply will come), or negative errno with err filled and no reply ---- */
 
