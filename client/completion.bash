@@ -40,7 +40,7 @@ _pciassignctl() {
                 list | show | plan | assign | run | explain | reset | vfs) mapfile -t words < <(_pciassignctl_devices) ;;
                 release | attach | open | events | acknowledge)
                         mapfile -t words < <(_pciassignctl_assignments; _pciassignctl_devices) ;;
-                sim) words=(run advance inject clear hold unhold rebind remove surprise-remove add lose-events) ;;
+                sim) words=(run advance inject clear hold unhold rebind override remove surprise-remove add lose-events) ;;
                 snapshot) compopt -o default; return ;;
                 esac
         fi

@@ -60,8 +60,8 @@ const Verb verbs[] = {
           "Exit code 0: it can; 1: it can, with warnings; 4: it cannot.", TAKES_JSON, 0, 0, verb_doctor },
         { "sim", "run HOST.json [-- COMMAND…] | WHAT…", "a simulated host: run one, move its clock, hurt it",
           "advance TIME · inject STEP DEVICE [kind=KIND] [error=ERRNO] [delay=TIME] [times=N] · clear ·\n"
-          "hold DEVICE [PID [COMMAND]] · unhold DEVICE · rebind DEVICE [DRIVER] · remove DEVICE ·\n"
-          "surprise-remove DEVICE · add DEVICE.json · lose-events NUMBER",
+          "hold DEVICE [PID [COMMAND]] · unhold DEVICE · rebind DEVICE [DRIVER] ·\n"
+          "override DEVICE [DRIVER] · remove DEVICE · surprise-remove DEVICE · add DEVICE.json · lose-events NUMBER",
           TAKES_COMMAND | TAKES_DAEMON, 1, WORDS_ANY, verb_sim },
 };
 /* clang-format on */

@@ -149,12 +149,17 @@ DEFINE_WORDS(sim_unhold, "Unhold", "sim unhold")
 DEFINE_WORDS(sim_remove, "Remove", "sim remove")
 DEFINE_WORDS(sim_surprise_remove, "SurpriseRemove", "sim surprise-remove")
 
-static int sim_rebind(sd_bus *bus, const Arguments *a, char *const *words, size_t n) {
-        char *const strings[] = { words[0], n > 1 ? words[1] : (char *) "", NULL };
-
-        return client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_SIMULATOR, "Rebind"),
-                                   "sim rebind", strings, NULL);
-}
+/* A device and a driver, which may be left out. */
+#define DEFINE_DRIVER(function, method, name)                                                  \
+        static int function(sd_bus *bus, const Arguments *a _unused_, char *const *words,      \
+                            size_t n) {                                                        \
+                char *const strings[] = { words[0], n > 1 ? words[1] : (char *) "", NULL };    \
+                                                                                               \
+                return client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_SIMULATOR, method), \
+                                           name, strings, NULL);                               \
+        }
+DEFINE_DRIVER(sim_rebind, "Rebind", "sim rebind")
+DEFINE_DRIVER(sim_override, "SetOverride", "sim override")
 
 static int sim_add(sd_bus *bus, const Arguments *a, char *const *words, size_t n) {
         _cleanup_free_ char *text = NULL;
@@ -190,6 +195,7 @@ static const SimCommand commands[] = {
         { "hold", "DEVICE [PID [COMMAND]]", 1, 3, sim_hold },
         { "unhold", "DEVICE", 1, 1, sim_unhold },
         { "rebind", "DEVICE [DRIVER]", 1, 2, sim_rebind },
+        { "override", "DEVICE [DRIVER]", 1, 2, sim_override },
         { "remove", "DEVICE", 1, 1, sim_remove },
         { "surprise-remove", "DEVICE", 1, 1, sim_surprise_remove },
         { "add", "DEVICE.json", 1, 1, sim_add },

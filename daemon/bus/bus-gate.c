@@ -47,6 +47,7 @@ const GateRow gate_table[] = {
         { SIMULATOR, "ClearFaults", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_clear_faults },
         { SIMULATOR, "Hold", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_hold },
         { SIMULATOR, "Unhold", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_unhold },
+        { SIMULATOR, "SetOverride", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_set_override },
         { SIMULATOR, "Rebind", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_rebind },
         { SIMULATOR, "Remove", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_remove },
         { SIMULATOR, "SurpriseRemove", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_surprise_remove },

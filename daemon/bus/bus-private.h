@@ -326,6 +326,7 @@ int simulator_clear_faults(Call *q, Error *err);
 int simulator_hold(Call *q, Error *err);
 int simulator_unhold(Call *q, Error *err);
 int simulator_rebind(Call *q, Error *err);
+int simulator_set_override(Call *q, Error *err);
 int simulator_remove(Call *q, Error *err);
 int simulator_surprise_remove(Call *q, Error *err);
 int simulator_add(Call *q, Error *err);

@@ -171,7 +171,7 @@ int simulator_surprise_remove(Call *q, Error *err) {
         return simulator_act(q, host_sim_surprise_remove, err);
 }
 
-int simulator_rebind(Call *q, Error *err) {
+static int act_on_driver(Call *q, int (*act)(Host *h, PciAddress a, const char *driver), Error *err) {
         const char *driver;
         PciAddress a;
 
@@ -182,12 +182,20 @@ int simulator_rebind(Call *q, Error *err) {
         if (r < 0)
                 return r;
         if (!isempty(driver) && !string_is_safe(driver, PCI_DRIVER_NAME_MAX - 1))
-                return error_set(err, ERROR_INVALID, "Argument \"driver\" must be a driver's name, or empty to unbind");
+                return error_set(err, ERROR_INVALID, "Argument \"driver\" must be a driver's name, or empty for none");
         Host *h = simulated_host(q, err);
         if (!h)
                 return -EOPNOTSUPP;
-        r = simulated(host_sim_rebind(h, a, driver), a, err);
+        r = simulated(act(h, a, driver), a, err);
         return r < 0 ? r : reply_empty(q, err);
+}
+
+int simulator_rebind(Call *q, Error *err) {
+        return act_on_driver(q, host_sim_rebind, err);
+}
+
+int simulator_set_override(Call *q, Error *err) {
+        return act_on_driver(q, host_sim_set_override, err);
 }
 
 int simulator_add(Call *q, Error *err) {
@@ -235,6 +243,8 @@ const sd_bus_vtable simulator_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Unhold", SD_BUS_ARGS("s", device), SD_BUS_NO_RESULT,
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Rebind", SD_BUS_ARGS("s", device, "s", driver), SD_BUS_NO_RESULT,
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetOverride", SD_BUS_ARGS("s", device, "s", driver), SD_BUS_NO_RESULT,
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_ARGS("s", device), SD_BUS_NO_RESULT,
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),

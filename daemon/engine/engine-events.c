@@ -154,7 +154,7 @@ void engine_remove_device(Engine *e, Device *d) {
 
 /* ---- drift ---- */
 
-static void report_drift(Engine *e, Device *d, const char *what, const char *found,
+void engine_report_drift(Engine *e, Device *d, const char *what, const char *found,
                          const char *expected) {
         (void) log_context(&(LogContext) { .message_id = MESSAGE_DRIFT,
                                           .device = PCI_ADDRESS_TEXT(d->facts.address),
@@ -184,16 +184,16 @@ void engine_check_drift(Engine *e, Device *d) {
                 (void) snprintf(found, sizeof(found), "%04x:%04x", d->facts.vendor,
                                 d->facts.device);
                 (void) snprintf(expected, sizeof(expected), "%04x:%04x", p->vendor, p->device);
-                report_drift(e, d, "identity", found, expected);
+                engine_report_drift(e, d, "identity", found, expected);
                 lose_assigned(e, d->assignment, d);
                 return;
         }
         if (!streq(d->facts.driver, strempty(p->driver)))
-                report_drift(e, d, "driver", d->facts.driver, strempty(p->driver));
+                engine_report_drift(e, d, "driver", d->facts.driver, strempty(p->driver));
         if (!d->group || d->group->id != p->group) {
                 (void) snprintf(found, sizeof(found), "%u", d->group ? d->group->id : 0);
                 (void) snprintf(expected, sizeof(expected), "%u", p->group);
-                report_drift(e, d, "iommu-group", d->group ? found : "", expected);
+                engine_report_drift(e, d, "iommu-group", d->group ? found : "", expected);
         }
 }
 

@@ -320,6 +320,8 @@ void engine_handle_event(const HostEvent *event, void *userdata);
 int engine_add_device(Engine *e, PciAddress a);
 void engine_remove_device(Engine *e, Device *d);
 void engine_check_drift(Engine *e, Device *d);
+/* Of a device with an assignment: the log and the signal. */
+void engine_report_drift(Engine *e, Device *d, const char *what, const char *found, const char *expected);
 /* Takes over facts and use; reports what is new or changed. */
 int engine_put_device(Engine *e, PciFacts *facts, PciUse *use);
 int engine_begin_resync(Engine *e);

@@ -24,12 +24,27 @@ static void take_use(Device *d, PciUse *use) {
         *use = (PciUse) {};
 }
 
+/* Single attributes, as a plan left them; live_at tells that the others were not looked at. */
+static void take_attributes(Device *d, const PciLive *from) {
+        if (!d->live && !(d->live = calloc(1, sizeof(PciLive))))
+                return;
+        for (PciAttribute a = 0; a < _PCI_ATTRIBUTE_MAX; a++)
+                if (from->attributes[a].state != FACT_UNREAD)
+                        (void) pci_live_set(d->live, a, from->attributes[a].text,
+                                            from->attributes[a].state == FACT_ABSENT ? ENOENT
+                                                                                     : EIO);
+}
+
 void engine_take_device(Engine *e, HostDeviceFacts *f) {
         Device *d = inventory_device(e->inventory, f->address);
         usec_t now = host_now(e->host);
 
         if (!d)
                 return;
+        if (f->what == 0 && f->error == 0 && f->live) {
+                take_attributes(d, f->live);
+                return;
+        }
         d->read_error = f->error;
         if (f->what & HOST_READ_CONFIG && f->config) {
                 free(d->config);
@@ -400,7 +415,7 @@ int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const
                 return error_set(err, ERROR_FAILED, "Not enough memory");
         }
         f->address = d->facts.address;
-        if (!refresh && (d->stuck || (d->config && d->live)))
+        if (!refresh && (d->stuck || (d->config && d->live_at > 0)))
                 r = task_answer_later(t, facts_known);
         else {
                 r = task_read(t, &f->address, 1, SETTLE_WHAT | HOST_READ_LIVE, facts_read);

@@ -45,22 +45,49 @@ static void retry_later(Task *t) {
 
 /* ---- its end ---- */
 
+static const char *or_none(const char *s) {
+        return isempty(s) ? "none" : s;
+}
+
+static void add_difference(Assignment *a, const PlanDevice *p, const char *what, const char *now,
+                           const char *before) {
+        _cleanup_free_ char *text =
+                what ? strjoinf("%s: %s is %s, was %s", PCI_ADDRESS_TEXT(p->address), what,
+                                or_none(now), or_none(before))
+                     : strjoinf("%s: gone", PCI_ADDRESS_TEXT(p->address));
+
+        if (!text || strv_extend(&a->differs, text) < 0)
+                log_warning("Not enough memory for what the release left different");
+}
+
+/* As the release's last step told it. A foreign hand's is left where it is; nothing else tells of
+ * it, since the kernel sends no event. */
+static void compare_override(Engine *e, Assignment *a, const PlanDevice *p, Device *d) {
+        const char *now;
+
+        if (!d->live || d->live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].state != FACT_PRESENT)
+                return;
+        now = strempty(pci_live_override(d->live));
+        if (streq(now, strempty(p->override_before)))
+                return;
+        add_difference(a, p, "driver_override", now, p->override_before);
+        if (d->assignment)
+                engine_report_drift(e, d, "driver_override", now, strempty(p->override_before));
+}
+
 static void find_differences(Engine *e, Assignment *a) {
         strv_free(a->differs);
         a->differs = NULL;
         for (size_t i = 0; i < a->plan->n_devices; i++) {
                 const PlanDevice *p = a->plan->devices + i;
                 Device *d = inventory_device(e->inventory, p->address);
-                _cleanup_free_ char *text = NULL;
 
                 if (!d || d->gone)
-                        text = strjoinf("%s: gone", PCI_ADDRESS_TEXT(p->address));
+                        add_difference(a, p, NULL, NULL, NULL);
                 else if (!streq(d->facts.driver, strempty(p->driver_before)))
-                        text = strjoinf("%s: driver is %s, was %s", PCI_ADDRESS_TEXT(p->address),
-                                        d->facts.driver[0] ? d->facts.driver : "none",
-                                        isempty(p->driver_before) ? "none" : p->driver_before);
-                if (text && strv_extend(&a->differs, text) < 0)
-                        log_warning("Not enough memory for what the release left different");
+                        add_difference(a, p, "driver", d->facts.driver, p->driver_before);
+                if (d && !d->gone)
+                        compare_override(e, a, p, d);
                 if (d && d->live) {
                         pci_live_done(d->live); /* was read before */
                         d->live = (free(d->live), NULL);

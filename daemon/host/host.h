@@ -184,6 +184,7 @@ typedef struct HostResult {
 typedef struct HostJobCallbacks {
         void (*step_started)(HostJob *job, size_t step, void *userdata);
         void (*step_done)(HostJob *job, size_t step, bool undo, int error, void *userdata);
+        /* For PLAN, single attributes of its devices, `live` without HOST_READ_LIVE: see STEP_VERIFY. */
         void (*device)(HostJob *job, HostDeviceFacts *facts, void *userdata);
         void (*group)(HostJob *job, IommuGroupFacts *group, void *userdata);      /* callee may move */
         void (*slot)(HostJob *job, PciSlotFacts *slot, void *userdata);           /* callee may move */

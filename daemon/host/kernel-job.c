@@ -213,10 +213,27 @@ void kernel_job_timeout(HostJob *job) {
 
 /* ---- messages ---- */
 
+/* In the midst of a plan: what it leaves in one of its devices. */
+static int on_planned_device(HostJob *job, Decoder *d) {
+        HostDeviceFacts f = {};
+        bool last;
+        int r;
+
+        r = decode_device(d, &f, &last);
+        if (r >= 0 && (!job->plan || !plan_find_device(job->plan, f.address)))
+                r = -EBADMSG;
+        if (r >= 0 && !job->detached && job->callbacks.device)
+                job->callbacks.device(job, &f, job->userdata);
+        facts_done(&f);
+        return r;
+}
+
 static int on_device(HostJob *job, Decoder *d) {
         bool last;
         int r;
 
+        if (job->type == HOST_REQUEST_PLAN)
+                return on_planned_device(job, d);
         if (job->type != HOST_REQUEST_READ || job->next_device >= job->n_devices)
                 return -EBADMSG;
         if (!job->has_pending)

@@ -145,6 +145,19 @@ int host_sim_rebind(Host *host, PciAddress a, const char *driver) {
         return operate(h, OPERATION_REBIND, a, driver, sim_now(h) + (d->driver[0] ? sim_unbind_time(h, d->driver) : 0));
 }
 
+int host_sim_set_override(Host *host, PciAddress a, const char *driver) {
+        SimDevice *d;
+
+        assert(host_is_sim(host));
+        assert(driver);
+        d = sim_device(sim_of(host), a);
+        if (!d)
+                return -ENODEV;
+        if (driver[0] && !pci_driver_name_is_valid(driver))
+                return -EINVAL;
+        return sim_set_override(d, driver);
+}
+
 int host_sim_remove(Host *host, PciAddress a) {
         SimHost *h = sim_of(host);
 

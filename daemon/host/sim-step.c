@@ -210,9 +210,14 @@ static int probe(SimJob *job, SimDevice *d, const char *expect) {
         return isempty(expect) ? 0 : read_back_driver(job, d, expect);
 }
 
-static int set_override(SimJob *job, SimDevice *d, const char *driver) {
+/* before, may_leave: as in the worker's steps.c. */
+static int set_override(SimJob *job, SimDevice *d, const char *driver, const char *before, bool may_leave) {
         SimFault f;
 
+        if (before && !streq(d->override, driver) && !streq(d->override, before)) {
+                (void) snprintf(job->finding, sizeof(job->finding), "it is %s", d->override[0] ? d->override : "none");
+                return may_leave ? 0 : -ESTALE;
+        }
         if (sim_step_fault(job, SIM_FAULT_NO_EFFECT, &f))
                 return streq(d->override, driver) ? 0 : -STEP_ERROR_READ_BACK;
         return sim_set_override(d, driver);
@@ -234,12 +239,27 @@ static int set_numvfs(SimJob *job, SimDevice *d, const char *value) {
         return sim_numvfs(d) == n ? 0 : -STEP_ERROR_READ_BACK;
 }
 
+static void tell_override(SimJob *job, const SimDevice *d) {
+        PciLive live = {};
+        HostDeviceFacts f = { .address = d->source.address, .live = &live };
+
+        (void) pci_live_set(&live, PCI_ATTRIBUTE_DRIVER_OVERRIDE, d->override, 0);
+        if (!job->detached && job->callbacks.device)
+                job->callbacks.device((HostJob *) job, &f, job->userdata);
+        pci_live_done(&live);
+}
+
 static int verify(SimJob *job, SimDevice *d, const Step *s) {
+        int r;
+
         if (d->has_group && d->group != s->group) {
                 (void) snprintf(job->finding, sizeof(job->finding), "it is in group %u", d->group);
                 return -STEP_ERROR_READ_BACK;
         }
-        return s->expect ? read_back_driver(job, d, s->expect) : 0;
+        r = s->expect ? read_back_driver(job, d, s->expect) : 0;
+        if (r >= 0 && job->copy.plan->kind == PLAN_RELEASE)
+                tell_override(job, d);
+        return r;
 }
 
 static int trial_attach(SimJob *job) {
@@ -277,7 +297,7 @@ static int run_forward(SimJob *job, SimDevice *d, const Step *s) {
         case STEP_UNBIND:
                 return unbind(job, d, s->value);
         case STEP_SET_OVERRIDE:
-                return set_override(job, d, strempty(s->value));
+                return set_override(job, d, strempty(s->value), s->undo, job->copy.plan->kind == PLAN_RELEASE);
         case STEP_PROBE:
                 return probe(job, d, s->expect);
         case STEP_SET_NODE_OWNER:
@@ -312,7 +332,7 @@ static int run_undo(SimJob *job, SimDevice *d, const Step *s) {
                         return 0;
                 return unbind(job, d, d->driver);
         case STEP_SET_OVERRIDE:
-                return set_override(job, d, to);
+                return set_override(job, d, to, strempty(s->value), true);
         case STEP_SET_NODE_OWNER:
                 r = set_node_owner(sim_of(job->host), s->group, to);
                 return r == -ENOENT ? 0 : r; /* no node, no owner */

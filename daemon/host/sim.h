@@ -38,6 +38,8 @@ int host_sim_hold(Host *h, PciAddress a, uint32_t pid, const char *comm);
 int host_sim_unhold(Host *h, PciAddress a);
 /* Foreign rebind; driver "" unbinds. Emits uevents. */
 int host_sim_rebind(Host *h, PciAddress a, const char *driver);
+/* Foreign write to driver_override, "" clears. No uevent tells of it. */
+int host_sim_set_override(Host *h, PciAddress a, const char *driver);
 int host_sim_remove(Host *h, PciAddress a); /* orderly removal: blocks (in the model) while held */
 int host_sim_surprise_remove(Host *h, PciAddress a);
 int host_sim_add(Host *h, const char *device_json, size_t n, Error *err); /* one element of "devices" */

@@ -25,6 +25,7 @@ static const struct {
         { STEP_PROVE_UNHELD, ENOTBLK, ERROR_HOST_CRITICAL, "the host itself uses it",
           "unmount, unroute or disconnect it first" },
         { STEP_UNBIND, ENODEV, ERROR_PLAN_STALE, "it is not on that driver any more", "ask for a new plan" },
+        { STEP_SET_OVERRIDE, ESTALE, ERROR_PLAN_STALE, "somebody else changed it meanwhile", "ask for a new plan" },
         { STEP_PROBE, EBUSY, ERROR_BUSY,
           "its IOMMU group is owned by somebody through VFIO, or it has a driver already",
           "release the other functions of the group" },

@@ -16,14 +16,17 @@ typedef enum StepType {
          * timeout: how long to wait for holders to go. Undo: none. */
         STEP_PROVE_UNHELD,
         STEP_UNBIND,         /* device from driver `value`; expects no driver. Undo: probe, expecting `value` */
-        STEP_SET_OVERRIDE,   /* value: driver or "" for none. Undo: write `undo` ("" for none) */
+        STEP_SET_OVERRIDE,   /* value: driver or "" for none; expects `undo` before. Undo: write `undo` ("" for none).
+                              * Another one than either is a foreign hand's and never overwritten: an assignment fails,
+                              * a release and an undo leave it */
         STEP_PROBE,          /* drivers_probe; expects driver `expect` ("" : whatever binds). Undo: unbind from it */
         STEP_SET_NODE_OWNER, /* group node (and cdevs of its devices): value "UID:GID". Undo: "0:0" */
         STEP_TRIAL_ATTACH,   /* groups of the plan: open, one container, set IOMMU, close; no device is opened */
         STEP_RESET,          /* value: method or "" for the kernel's order. Refused while anybody holds the device */
         STEP_AWAIT_READY,    /* config space answers, RRS-aware, within timeout */
         STEP_SET_NUMVFS,     /* value: number. Undo: `undo` */
-        STEP_VERIFY,         /* identity, driver = expect, same group as planned */
+        STEP_VERIFY,         /* identity, driver = expect, same group as planned. Of a release: tells the override that
+                              * it leaves, as a device's facts */
         _STEP_TYPE_MAX,
         _STEP_TYPE_INVALID = -EINVAL,
 } StepType;

@@ -75,18 +75,18 @@ int worker_read_children(Worker *w, const SysChildren *children, PciAddress a, P
         return children ? sys_children_add_to_use(children, a, use) : sys_children_walk(&w->tree, a, use);
 }
 
-static void read_attributes(int fd, bool late, PciLive *l) {
+static void read_attribute(int fd, PciAttribute a, PciLive *l) {
         char text[PCI_ATTRIBUTE_TEXT_MAX + 1];
+        ssize_t n = read_attr_at(fd, pci_attribute_path(a), text, sizeof(text));
 
-        for (PciAttribute a = 0; a < _PCI_ATTRIBUTE_MAX; a++) {
-                ssize_t n;
+        /* Out of memory or malformed: the fact stays unread or unreadable, which is what it is. */
+        (void) pci_live_set(l, a, n < 0 ? NULL : text, n < 0 ? (int) -n : 0);
+}
 
-                if (pci_attribute_is_cold(a) || worker_attribute_is_late(a) != late)
-                        continue;
-                n = read_attr_at(fd, pci_attribute_path(a), text, sizeof(text));
-                /* Out of memory or malformed: the fact stays unread or unreadable, which is what it is. */
-                (void) pci_live_set(l, a, n < 0 ? NULL : text, n < 0 ? (int) -n : 0);
-        }
+static void read_attributes(int fd, bool late, PciLive *l) {
+        for (PciAttribute a = 0; a < _PCI_ATTRIBUTE_MAX; a++)
+                if (!pci_attribute_is_cold(a) && worker_attribute_is_late(a) == late)
+                        read_attribute(fd, a, l);
 }
 
 /* VPD comes four bytes at a time from a slow device: stop as soon as the serial number is there. */
@@ -149,6 +149,14 @@ static int read_use(const Reading *g, int devices_fd, PciAddress a, PciUse *use)
 static void report(Worker *w, const ProtocolDevice *d) {
         encode_device(&w->encoder, d);
         worker_send(w, PROTOCOL_DEVICE, NULL, 0);
+}
+
+void worker_report_attribute(Worker *w, PciAddress a, int function_fd, PciAttribute attribute) {
+        PciLive live = {};
+
+        read_attribute(function_fd, attribute, &live);
+        report(w, &(ProtocolDevice) { .address = a, .last = true, .live = &live });
+        pci_live_done(&live);
 }
 
 static void read_late(const Reading *g, int fd, PciAddress a, int error) {

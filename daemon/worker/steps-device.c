@@ -133,5 +133,7 @@ int step_do_verify(StepRun *s) {
                                 r < 0 ? "no IOMMU group" : "IOMMU group ", r < 0 ? "" : group);
                 return -STEP_ERROR_READ_BACK;
         }
+        if (s->plan->kind == PLAN_RELEASE)
+                worker_report_attribute(s->w, s->step->device, s->fd, PCI_ATTRIBUTE_DRIVER_OVERRIDE);
         return 0;
 }

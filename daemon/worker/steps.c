@@ -194,7 +194,8 @@ static int read_override(const StepRun *s, char *value, size_t size) {
         return 0;
 }
 
-int step_do_override(StepRun *s, const char *value) {
+/* before: what it must be by now, unless it is `value` already; NULL: whatever it is. */
+static int write_override(StepRun *s, const char *value, const char *before, bool may_leave) {
         char now[PCI_ATTRIBUTE_TEXT_MAX];
         int r;
 
@@ -205,6 +206,12 @@ int step_do_override(StepRun *s, const char *value) {
                 return r == -ENOENT ? -ENODEV : r;
         if (streq(now, value))
                 return 0;
+        if (before && !streq(now, before)) {
+                if (may_leave)
+                        return 0;
+                (void) snprintf(s->detail, sizeof(s->detail), "it is %.64s", now[0] ? now : "none");
+                return -ESTALE;
+        }
         /* A write of no bytes never reaches the kernel's store function; a newline clears. */
         r = step_write(s->fd, "driver_override", value[0] ? value : "\n");
         if (r >= 0)
@@ -215,6 +222,10 @@ int step_do_override(StepRun *s, const char *value) {
                 return 0;
         s->has_found = string_copy(s->found, sizeof(s->found), now);
         return -STEP_ERROR_READ_BACK;
+}
+
+int step_do_override(StepRun *s) {
+        return write_override(s, strempty(s->step->value), s->step->undo, s->plan->kind == PLAN_RELEASE);
 }
 
 int step_do(StepRun *s) {
@@ -230,7 +241,7 @@ int step_do(StepRun *s) {
         case STEP_UNBIND:
                 return step_do_unbind(s, strempty(step->value));
         case STEP_SET_OVERRIDE:
-                return step_do_override(s, strempty(step->value));
+                return step_do_override(s);
         case STEP_PROBE:
                 return step_do_probe(s, strempty(step->expect));
         case STEP_SET_NODE_OWNER:
@@ -288,7 +299,7 @@ int step_undo(StepRun *s) {
         case STEP_UNBIND:
                 return undo_unbind(s, undo);
         case STEP_SET_OVERRIDE:
-                return step_do_override(s, undo);
+                return write_override(s, undo, strempty(s->step->value), true);
         case STEP_PROBE:
                 return undo_probe(s, undo);
         case STEP_SET_NODE_OWNER:

@@ -43,7 +43,7 @@ bool step_await(StepRun *s, bool (*shows)(const StepRun *s, const char *value), 
 
 int step_do_unbind(StepRun *s, const char *driver);
 int step_do_probe(StepRun *s, const char *expect);
-int step_do_override(StepRun *s, const char *value);
+int step_do_override(StepRun *s);
 int step_do_numvfs(StepRun *s, const char *value);
 int step_do_reset(StepRun *s);
 int step_do_await_ready(StepRun *s);

@@ -42,6 +42,8 @@ int worker_critical(Worker *w, Critical **ret);
 void worker_read(Worker *w, const HostRequest *r);
 /* Only the registers that the decoder wants. -ENODEV gone, -errno. */
 int worker_read_config(int function_fd, PciConfig *ret);
+/* One attribute of a function, from the midst of a plan. */
+void worker_report_attribute(Worker *w, PciAddress a, int function_fd, PciAttribute attribute);
 int worker_read_children(Worker *w, const SysChildren *children, PciAddress a, PciUse *use);
 /* Attributes that a snapshot or READ wants, in two halves: those that take a driver's lock or wait for hardware come
  * late. */

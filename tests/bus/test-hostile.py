@@ -192,6 +192,7 @@ def simulator_arguments_that_are_wrong(world):
     refusal(call, "Hold", "sus", "0000:99:00.0", 1, "vmm")
     refusal(call, "Unhold", "s", "0000:99:00.0")
     refusal(call, "Rebind", "ss", NVME, HUGE)
+    refusal(call, "SetOverride", "ss", NVME, HUGE)
     refusal(call, "Advance", "t", 2**64 - 1)
 
 

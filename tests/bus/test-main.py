@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The main job over the bus: look, plan, assign, open, give back; signals, jobs, idempotency, lifetimes."""
 
+import json
 import os
 import subprocess
 
@@ -336,6 +337,36 @@ def a_foreign_rebind_is_drift(world):
     assert values[0] == c.device(NVME) and values[1]["expected"] == "vfio-pci", values
     assert path == PATH
     assert c.get(assignment, ASSIGNMENT, "State") in ("active", "failed")
+
+
+def override_of(c, device):
+    facts, = c.call(c.device(device), DEVICE, "GetFacts", "asa{sv}", ["use"], options(refresh=True))
+    return facts["use"]["override"]
+
+
+@scenario
+def a_foreign_override_is_left_and_told(world):
+    """No event tells of a write to driver_override; the release sees it and keeps its hands off."""
+    c = world.client()
+    assignment = c.assign(NVME)
+    c.watch()
+    c.simulate("SetOverride", "ss", NVME, "uio_pci_generic")
+    job, = c.call(assignment, ASSIGNMENT, "Release", "a{sv}", options(no_wait=True))
+    _path, values = c.wait_signal("Drift")
+    assert values == (c.device(NVME), {"what": "driver_override", "found": "uio_pci_generic", "expected": ""}), values
+    wait_until("the release", lambda: c.get(job, JOB, "State") == "done")
+    details = json.loads(c.get(job, JOB, "Result"))["details"]
+    assert f"{NVME}: driver_override is uio_pci_generic, was none" in details["differs"], details
+    assert override_of(c, NVME) == "uio_pci_generic"
+    assert c.assignments() == []
+
+
+@scenario
+def an_override_of_before_comes_back(world):
+    c = world.client()
+    c.simulate("SetOverride", "ss", NVME, "nvme")
+    c.call(c.assign(NVME), ASSIGNMENT, "Release", "a{sv}", {})
+    assert override_of(c, NVME) == "nvme" and c.driver(NVME) == "nvme"
 
 
 @scenario

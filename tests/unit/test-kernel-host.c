@@ -457,6 +457,7 @@ START_TEST(test_assign_and_release) {
         ck_assert_msg(heard.outcome == HOST_OUTCOME_DONE, "%s", heard.message);
         assert_driver(NIC, "virtio-pci");
         assert_override("");
+        ck_assert_uint_eq(heard.n_facts, 1);
 }
 END_TEST
 
@@ -551,6 +552,67 @@ START_TEST(test_recover_release) {
         ck_assert_msg(heard.outcome == HOST_OUTCOME_DONE, "%s: %s", half_done[_i].name, heard.message);
         assert_driver(NIC, "virtio-pci");
         assert_override("");
+}
+END_TEST
+
+/* Of the last device told: the override as the release left it. */
+static void assert_told(const char *expected) {
+        const HostDeviceFacts *f = heard.facts + heard.n_facts - 1;
+
+        ck_assert_uint_gt(heard.n_facts, 0);
+        ck_assert_uint_eq(f->what, 0);
+        ck_assert(pci_address_equal(f->address, address(NIC)));
+        ck_assert_ptr_nonnull(f->live);
+        ck_assert_uint_eq(f->live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].state, FACT_PRESENT);
+        ck_assert_str_eq(strempty(pci_live_override(f->live)), expected);
+}
+
+#define OVERRIDE "sys/devices/pci0000:00/" BRIDGE "/" NIC "/driver_override"
+
+/* Somebody else's override is never overwritten: the release leaves and tells it. */
+START_TEST(test_foreign_override_stays) {
+        _cleanup_(plan_freep) Plan *assign = assign_plan(), *release = plan_new(PLAN_RELEASE);
+
+        run_plan(assign, false);
+        ck_assert_int_eq(heard.outcome, HOST_OUTCOME_DONE);
+        ck_assert_uint_eq(heard.n_facts, 0);
+        tree_write(tree, OVERRIDE, "igb_uio\n");
+        (void) add_device(release, NIC, 7);
+        add_step(release, STEP_UNBIND, "vfio-pci", NULL, NULL);
+        add_step(release, STEP_SET_OVERRIDE, "", "vfio-pci", NULL);
+        add_step(release, STEP_VERIFY, NULL, NULL, "");
+        run_plan(release, false);
+        ck_assert_msg(heard.outcome == HOST_OUTCOME_DONE, "%s", heard.message);
+        assert_override("igb_uio");
+        assert_told("igb_uio");
+        assert_driver(NIC, "");
+}
+END_TEST
+
+/* Set between the reading of the facts and the write: the plan was made for another one. */
+START_TEST(test_foreign_override_fails_an_assignment) {
+        _cleanup_(plan_freep) Plan *p = assign_plan();
+
+        tree_write(tree, OVERRIDE, "virtio-pci\n");
+        run_plan(p, false);
+        ck_assert_int_eq(heard.outcome, HOST_OUTCOME_ROLLED_BACK);
+        ck_assert_int_eq(heard.code, ERROR_PLAN_STALE);
+        ck_assert_ptr_nonnull(strstr(heard.message, "it is virtio-pci"));
+        assert_driver(NIC, "virtio-pci");
+        assert_override("virtio-pci");
+}
+END_TEST
+
+/* And after it: the undo finds a third one, and leaves it. */
+START_TEST(test_foreign_override_stays_in_an_undo) {
+        _cleanup_(plan_freep) Plan *p = assign_plan();
+
+        make_half_done(2);
+        tree_write(tree, OVERRIDE, "virtio-pci\n");
+        run_plan(p, true);
+        ck_assert_msg(heard.outcome == HOST_OUTCOME_ROLLED_BACK && heard.error == 0, "%s", heard.message);
+        assert_driver(NIC, "virtio-pci");
+        assert_override("virtio-pci");
 }
 END_TEST
 
@@ -882,6 +944,9 @@ static int run_all(void) {
         tcase_add_test(normal, test_wrong_driver);
         ADD_TABLE(normal, test_recover_assign, half_done);
         ADD_TABLE(normal, test_recover_release, half_done);
+        tcase_add_test(normal, test_foreign_override_stays);
+        tcase_add_test(normal, test_foreign_override_fails_an_assignment);
+        tcase_add_test(normal, test_foreign_override_stays_in_an_undo);
         tcase_add_test(normal, test_identity);
         tcase_add_test(normal, test_cancel);
         tcase_add_test(normal, test_lock);
