@@ -25,7 +25,7 @@ static int add_plan(Engine *e, const Request *q, const AskedFor *asked, bool ass
         if (!plan || engine_plan_members(e, asked, &members, &n) < 0 ||
             engine_plan_devices(asked, members, n, plan) < 0)
                 return error_set(err, ERROR_FAILED, "The plan could not be made");
-        engine_token(asked, q->owner, members, n, token);
+        engine_token(e, asked, q->owner, members, n, token);
         if (!assignable)
                 return json_set_null(j, "plan");
         r = engine_plan_assign(e, asked, q->node_owner, plan, err);
@@ -147,6 +147,8 @@ int engine_plan(Engine *e, const Caller *c, char *const *devices, const char *ow
         r = engine_check_options(c, &options, err);
         if (r >= 0)
                 r = request_new(e, devices, owner, &options, err, &q);
+        if (r >= 0)
+                r = request_set_caller(q, c, o->lifetime, err);
         if (r < 0)
                 return r;
         q->plan_only = true;
@@ -171,6 +173,8 @@ int engine_explain(Engine *e, const Caller *c, const char *device, const char *o
         assert(c);
         assert(device);
         r = request_new(e, devices, owner, &o, err, &q);
+        if (r >= 0)
+                r = request_set_caller(q, c, _LIFETIME_INVALID, err);
         if (r < 0)
                 return r;
         return ask(e, c, TAKE_PTR(q), reply, userdata, err);

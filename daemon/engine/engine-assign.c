@@ -240,7 +240,7 @@ static int decide(Task *t, Assignment *a, Error *err) {
                         return error_set(err, ERROR_PLAN_STALE,
                                          "%s joined the IOMMU group meanwhile; try again",
                                          PCI_ADDRESS_TEXT(members[i]->facts.address));
-        engine_token(&asked, q->owner, members, n, token);
+        engine_token(e, &asked, q->owner, members, n, token);
         r = engine_token_check(q->token, token, err);
         if (r < 0)
                 return r;
@@ -363,6 +363,11 @@ static int make_claim(Engine *e, const Request *q, Assignment *a, Error *err) {
                 if (engine_refresh_device(e, members[i]) == -ENODEV)
                         return error_set(err, ERROR_GONE, "%s is gone", PCI_ADDRESS_TEXT(address));
         }
+        /* Within this call, so that of two requests the second one counts the first. */
+        asked.claiming = true;
+        r = engine_check_rules(e, &asked, err);
+        if (r < 0)
+                return r;
         a->plan = plan_new(PLAN_ASSIGN);
         if (!a->plan || engine_plan_devices(&asked, members, n, a->plan) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
@@ -451,12 +456,17 @@ static int start(Engine *e, const Caller *c, Assignment *a, Request *q, EngineRe
 
 static int check_request(Engine *e, const Caller *c, char *const *devices, const char *owner,
                          const AssignOptions *o, Error *err, Request **ret) {
+        _cleanup_(request_freep) Request *q = NULL;
         int r = engine_check_options(c, o, err);
 
         if (r >= 0)
-                r = request_new(e, devices, owner, o, err, ret);
-        if (r >= 0)
                 r = engine_check_quota(e, c, err);
+        if (r >= 0)
+                r = request_new(e, devices, owner, o, err, &q);
+        if (r >= 0)
+                r = request_set_caller(q, c, MAX(o->lifetime, LIFETIME_CONNECTION), err);
+        if (r >= 0)
+                *ret = TAKE_PTR(q);
         return r;
 }
 

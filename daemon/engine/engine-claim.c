@@ -156,6 +156,7 @@ Request *request_free(Request *r) {
         free(r->token);
         free(r->driver);
         free(r->node_owner);
+        free(r->gids);
         (void) safe_close(r->pidfd);
         free(r);
         return NULL;
@@ -213,6 +214,27 @@ int request_new(Engine *e, char *const *devices, const char *owner, const Assign
         return 0;
 }
 
+int request_set_caller(Request *q, const Caller *c, Lifetime lifetime, Error *err) {
+        assert(q);
+        assert(c);
+        if (c->n_gids > 0) {
+                q->gids = calloc(c->n_gids, sizeof(gid_t));
+                if (!q->gids)
+                        return error_set(err, ERROR_FAILED, "Not enough memory");
+                memcpy(q->gids, c->gids, c->n_gids * sizeof(gid_t));
+        }
+        q->ask = (PolicyAsk) {
+                .uid = c->uid,
+                .gids = q->gids,
+                .n_gids = c->n_gids,
+                .manager = c->manager || c->uid == 0,
+                .owner = q->owner,
+                .lifetime = lifetime < 0 ? 0 : 1U << lifetime,
+                .driver = q->driver,
+        };
+        return 0;
+}
+
 int request_asked_for(Engine *e, const Request *q, const Assignment *self, Error *err,
                       Device ***ret_devices, AskedFor *ret) {
         _cleanup_free_ Device **devices = calloc(q->n_devices, sizeof(Device *));
@@ -233,6 +255,7 @@ int request_asked_for(Engine *e, const Request *q, const Assignment *self, Error
                 .driver = q->driver,
                 .self = self,
                 .choose_driver = true,
+                .ask = &q->ask,
         };
         *ret_devices = TAKE_PTR(devices);
         return 0;

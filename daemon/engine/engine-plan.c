@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "engine/engine-policy.h"
 #include "engine/engine-private.h"
 #include "pci/driver.h"
 
@@ -200,6 +201,8 @@ static int choose_drivers(Engine *e, const AskedFor *asked, Plan *plan, Error *e
                         return error_set(err, ERROR_FAILED, "Not enough memory for a plan");
                 if (asked->driver && p->requested)
                         (void) string_copy(name, sizeof(name), asked->driver);
+                else if (engine_rule(e, d)->settings.driver)
+                        (void) string_copy(name, sizeof(name), engine_rule(e, d)->settings.driver);
                 else {
                         r = host_choose_driver(e->host, &d->facts, name, sizeof(name));
                         if (r < 0)

@@ -56,6 +56,92 @@ const PolicyRule *engine_rule(Engine *e, const Device *d) {
         return policy_match(e->policy, &s);
 }
 
+static bool precedes(const Assignment *a, const Assignment *b) {
+        return a->created_at != b->created_at ? a->created_at < b->created_at
+                                              : strcmp(a->id, b->id) < 0;
+}
+
+static uint32_t count_devices(Engine *e, const PolicyRule *rule, const Assignment *a) {
+        uint32_t n = 0;
+
+        for (size_t i = 0; a->plan && i < a->plan->n_devices; i++) {
+                const PlanDevice *p = a->plan->devices + i;
+                const Device *d = p->requested ? inventory_device(e->inventory, p->address) : NULL;
+
+                n += d && d->assignment == a && engine_rule(e, d) == rule;
+        }
+        return n;
+}
+
+uint32_t engine_policy_count_owned(Engine *e, const PolicyRule *rule, const PolicyAsk *ask,
+                                   const Assignment *self) {
+        const Assignment *a;
+        uint32_t n = 0;
+
+        assert(e);
+        assert(rule);
+        assert(ask);
+        HASHMAP_FOREACH(a, e->inventory->assignments)
+                if (a != self && a->creator_uid == ask->uid && streq_ptr(a->owner, ask->owner) &&
+                    (!self || precedes(a, self)))
+                        n += count_devices(e, rule, a);
+        return n;
+}
+
+/* ---- rules in JSON ---- */
+
+Json *engine_policy_rule_to_json(const PolicyRule *rule) {
+        Json *j = json_new_object();
+
+        assert(rule);
+        (void) json_set_string(j, "name", rule->name);
+        (void) json_set_string(j, "file", rule->file);
+        (void) json_set_u64(j, "line", rule->line);
+        (void) json_set_string(j, "pointer", rule->pointer);
+        return j;
+}
+
+/* Out of `rule "gpu-pool" (FILE:LINE, /rules/0/ats)`: the value may stand elsewhere than its rule. */
+static bool split_origin(char *proof, const char **ret_file, unsigned *ret_line,
+                         const char **ret_pointer) {
+        size_t n = strlen(proof);
+        char *open = strrchr(proof, '('), *comma, *colon;
+        uint32_t line;
+
+        if (!open || n == 0 || proof[n - 1] != ')')
+                return false;
+        proof[n - 1] = 0;
+        comma = strrchr(open, ',');
+        if (!comma || comma[1] != ' ')
+                return false;
+        *comma = 0;
+        colon = strrchr(open, ':');
+        if (!colon || parse_u32(colon + 1, 10, UINT32_MAX, &line) < 0)
+                return false;
+        *colon = 0;
+        *ret_file = open + 1;
+        *ret_line = line;
+        *ret_pointer = comma + 2;
+        return true;
+}
+
+void engine_policy_add_origin(const PolicyRule *rule, const char *proof, Json *j) {
+        _cleanup_free_ char *text = proof ? strdup(proof) : NULL;
+        const char *file, *pointer;
+        unsigned line;
+
+        assert(rule);
+        if (!text || !split_origin(text, &file, &line, &pointer)) {
+                file = rule->file;
+                line = rule->line;
+                pointer = rule->pointer;
+        }
+        (void) json_set_string(j, "rule", rule->name);
+        (void) json_set_string(j, "file", file);
+        (void) json_set_u64(j, "line", line);
+        (void) json_set_string(j, "pointer", pointer);
+}
+
 /* ---- its life ---- */
 
 int engine_policy_init(Engine *e) {

@@ -12,6 +12,16 @@ const PolicyRule *engine_rule(Engine *e, const Device *d);
 /* What rules see of it. port_path is the caller's to free and may stay NULL. */
 void engine_policy_subject(Engine *e, const Device *d, char **ret_port_path, PolicySubject *ret);
 
+/* Requested functions that the asker's (uid, owner) has under this rule. self: only what came before
+ * it, so that of two that wait for their facts one gets through; NULL: all. */
+uint32_t engine_policy_count_owned(Engine *e, const PolicyRule *rule, const PolicyAsk *ask,
+                                   const Assignment *self);
+/* { name, file, line, pointer } */
+Json *engine_policy_rule_to_json(const PolicyRule *rule);
+/* Where the value stands that refuses: rule, file, line and pointer into j. proof: PolicyRule.origins
+ * of its key, or NULL. */
+void engine_policy_add_origin(const PolicyRule *rule, const char *proof, Json *j);
+
 /* What is built in, until files are read. */
 int engine_policy_init(Engine *e);
 void engine_policy_done(Engine *e);

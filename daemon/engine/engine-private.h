@@ -193,9 +193,11 @@ typedef struct AskedFor {
         Device *const *devices;  /* requested */
         size_t n_devices;
         bool take_all, force;
-        const char *driver;      /* NULL: by aliases */
+        const char *driver;      /* NULL: by rule, or else by aliases */
         const Assignment *self;  /* its own ownership and job do not count */
         bool choose_driver;      /* look for the VFIO driver too */
+        const PolicyAsk *ask;    /* who asks; NULL: nobody in particular */
+        bool claiming;           /* limits count all that is there, not only what came before self */
 } AskedFor;
 
 typedef struct GroupQuestion {
@@ -204,6 +206,9 @@ typedef struct GroupQuestion {
         PlannedDriver *drivers;  /* of each member */
         char **texts;            /* strv: what members point to */
         Device **devices;        /* of each member */
+        const PolicyRule **rules; /* of each member; borrowed from the policy in force */
+        PolicyAsk *asks;         /* of each member */
+        bool take_all;           /* the caller's own consent */
 } GroupQuestion;
 
 /* anchor: any member, or the one device without a group. */
@@ -219,6 +224,10 @@ void engine_update_all_verdicts(Engine *e);
  * details. ret (may be NULL): { "groups": [ { "group", "members": [ … ] } ], "blockers": [ … ],
  * "assignable": bool }, on refusal as well. */
 int engine_check(Engine *e, const AskedFor *asked, Error *err, Json **ret);
+/* The same by the rules alone and at once, for requested devices whose facts are known. */
+int engine_check_rules(Engine *e, const AskedFor *asked, Error *err);
+/* Safety and rules on member i, with the consent of the rules of whatever is requested. */
+void group_question_evaluate(const Engine *e, GroupQuestion *q, size_t i, Verdict *ret);
 
 /* ---- plans (engine-plan.c, engine-token.c) ---- */
 
@@ -239,8 +248,8 @@ int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const 
 bool plan_device_is(const PlanDevice *p, const PciFacts *f);
 
 #define TOKEN_MAX 128U
-void engine_token(const AskedFor *asked, const char *owner, Device *const *members, size_t n,
-                  char ret[TOKEN_MAX]);
+void engine_token(const Engine *e, const AskedFor *asked, const char *owner,
+                  Device *const *members, size_t n, char ret[TOKEN_MAX]);
 /* 0, or ERROR_PLAN_STALE that names the facts which changed; ERROR_INVALID for what is no token. */
 int engine_token_check(const char *given, const char *now, Error *err);
 
@@ -256,10 +265,14 @@ typedef struct Request {
         char *node_owner;       /* "UID:GID", NULL: no node is owned */
         uint64_t memlock;
         int pidfd;              /* own duplicate; -EBADF */
+        PolicyAsk ask;          /* who asks, for the rules; what it points to is the request's */
+        gid_t *gids;
 } Request;
 
 int request_new(Engine *e, char *const *devices, const char *owner, const AssignOptions *o,
                 Error *err, Request **ret);
+/* Who asks, and for how long (_LIFETIME_INVALID: that is not the question). */
+int request_set_caller(Request *r, const Caller *c, Lifetime lifetime, Error *err);
 Request *request_free(Request *r);
 DEFINE_CLEANUP(Request *, request_free);
 /* Looks the devices up again. Borrowed in *ret_devices (malloc'd array). ERROR_GONE. */

@@ -17,6 +17,7 @@ enum {
         FACTS_OVERRIDES,
         FACTS_GROUPS,
         FACTS_USES,
+        FACTS_POLICY,
         _FACTS_MAX
 };
 
@@ -27,9 +28,11 @@ static const char *const names[_FACTS_MAX] = {
         [FACTS_OVERRIDES] = "driver_override of a device",
         [FACTS_GROUPS] = "members of an IOMMU group",
         [FACTS_USES] = "use of a device",
+        [FACTS_POLICY] = "the policy",
 };
 static const char *const keys[_FACTS_MAX] = { "request",         "identity", "driver",
-                                              "driver-override", "group",    "use" };
+                                              "driver-override", "group",    "use",
+                                              "policy" };
 
 static uint64_t hash_text(uint64_t h, const char *s) {
         return hash_bytes(h, strempty(s), strlen(strempty(s)) + 1);
@@ -64,11 +67,12 @@ static void hash_device(const Device *d, uint64_t h[_FACTS_MAX]) {
                 h[FACTS_GROUPS], d->group ? iommu_group_facts_has_direct(&d->group->facts) : 0);
 }
 
-void engine_token(const AskedFor *asked, const char *owner, Device *const *members, size_t n,
-                  char ret[TOKEN_MAX]) {
+void engine_token(const Engine *e, const AskedFor *asked, const char *owner,
+                  Device *const *members, size_t n, char ret[TOKEN_MAX]) {
         uint64_t h[_FACTS_MAX];
         size_t at = 0;
 
+        assert(e);
         assert(asked);
         assert(ret);
         for (size_t i = 0; i < _FACTS_MAX; i++)
@@ -76,6 +80,7 @@ void engine_token(const AskedFor *asked, const char *owner, Device *const *membe
         h[FACTS_REQUEST] = hash_text(h[FACTS_REQUEST], owner);
         h[FACTS_REQUEST] = hash_text(h[FACTS_REQUEST], asked->driver);
         h[FACTS_REQUEST] = hash_number(h[FACTS_REQUEST], asked->take_all);
+        h[FACTS_POLICY] = hash_number(h[FACTS_POLICY], policy_hash(e->policy));
         for (size_t i = 0; i < n; i++) {
                 bool requested = false;
 

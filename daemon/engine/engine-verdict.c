@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "engine/engine-policy.h"
 #include "engine/engine-private.h"
 #include "pci/driver.h"
 
@@ -17,6 +18,8 @@ void group_question_done(GroupQuestion *q) {
         free(q->members);
         free(q->drivers);
         free(q->devices);
+        free(q->rules);
+        free(q->asks);
         strv_free(q->texts);
         *q = (GroupQuestion) {};
 }
@@ -106,19 +109,36 @@ static const char *running_job(const Device *d, const AskedFor *asked, GroupQues
                              (unsigned long long) d->job->id);
 }
 
-static void choose_driver(Engine *e, const Device *d, const AskedFor *asked, PlannedDriver *ret) {
+static void choose_driver(Engine *e, const Device *d, const AskedFor *asked,
+                          const PolicyRule *rule, PlannedDriver *ret) {
         if (asked->driver)
                 (void) string_copy(ret->name, sizeof(ret->name), asked->driver);
+        else if (rule->settings.driver)
+                (void) string_copy(ret->name, sizeof(ret->name), rule->settings.driver);
         else if (host_choose_driver(e->host, &d->facts, ret->name, sizeof(ret->name)) < 0)
                 ret->name[0] = 0;
+}
+
+/* What was asked for with (uid, owner) under this rule before, and now. */
+static PolicyAsk ask_about(Engine *e, const AskedFor *asked, const PolicyRule *rule) {
+        PolicyAsk ask = asked->ask ? *asked->ask : (PolicyAsk) { .manager = true };
+
+        if (!ask.owner || rule->settings.limit == UINT32_MAX)
+                return ask;
+        ask.n_owned = engine_policy_count_owned(e, rule, &ask, asked->claiming ? NULL : asked->self);
+        for (size_t i = 0; i < asked->n_devices; i++)
+                ask.n_asked += engine_rule(e, asked->devices[i]) == rule;
+        return ask;
 }
 
 static void fill_member(Engine *e, const AskedFor *asked, GroupQuestion *q, size_t i) {
         const Device *d = q->devices[i];
         unsigned n_vfs = enabled_vfs(d);
 
+        q->rules[i] = engine_rule(e, d);
+        q->asks[i] = ask_about(e, asked, q->rules[i]);
         if (asked->choose_driver)
-                choose_driver(e, d, asked, q->drivers + i);
+                choose_driver(e, d, asked, q->rules[i], q->drivers + i);
         q->members[i] = (VerdictMember) {
                 .facts = &d->facts,
                 .use = &d->use,
@@ -149,7 +169,9 @@ int group_question(Engine *e, const Device *anchor, const AskedFor *asked, Group
         q.members = calloc(n, sizeof(VerdictMember));
         q.drivers = calloc(n, sizeof(PlannedDriver));
         q.devices = calloc(n, sizeof(Device *));
-        if (!q.members || !q.drivers || !q.devices)
+        q.rules = calloc(n, sizeof(PolicyRule *));
+        q.asks = calloc(n, sizeof(PolicyAsk));
+        if (!q.members || !q.drivers || !q.devices || !q.rules || !q.asks)
                 return -ENOMEM;
         if (anchor->group)
                 LIST_FOREACH(&anchor->group->devices, link)
@@ -164,14 +186,36 @@ int group_question(Engine *e, const Device *anchor, const AskedFor *asked, Group
                 .n_members = n,
                 .group = anchor->group ? &anchor->group->facts : NULL,
                 .iommu = inventory_iommu(e->inventory, anchor->facts.iommu),
-                .take_all = asked->take_all,
                 .force = asked->force,
                 .no_remapping = e->platform_read && e->platform.interrupt_remapping == 0,
                 .unsafe_interrupts = e->platform_read && e->platform.unsafe_interrupts == 1,
         };
+        q.take_all = asked->take_all;
         *ret = q;
         q = (GroupQuestion) {};
         return 0;
+}
+
+static bool rules_take_all(const GroupQuestion *q) {
+        for (size_t i = 0; i < q->question.n_members; i++)
+                if (q->members[i].requested &&
+                    q->rules[i]->settings.group == POLICY_GROUP_TAKE_ALL)
+                        return true;
+        return false;
+}
+
+static void evaluate_rules(const Engine *e, const GroupQuestion *q, size_t i, Verdict *v) {
+        if (e->policy_refusal && v->role == VERDICT_ROLE_REQUESTED)
+                verdict_add(v, &q->question, BLOCKER_POLICY_UNREADABLE, i, e->policy_refusal);
+        policy_evaluate(q->rules[i], q->asks + i, &q->question, i, v);
+}
+
+void group_question_evaluate(const Engine *e, GroupQuestion *q, size_t i, Verdict *ret) {
+        assert(e);
+        assert(q);
+        q->question.take_all = q->take_all || rules_take_all(q);
+        verdict_evaluate(&q->question, i, ret);
+        evaluate_rules(e, q, i, ret);
 }
 
 /* ---- what is shown all the time ---- */
@@ -225,10 +269,10 @@ static int evaluate_shown(Engine *e, const Device *anchor, GroupQuestion *q, Sho
         if (!shown)
                 return -ENOMEM;
         for (size_t i = 0; i < q->question.n_members; i++) {
-                verdict_evaluate(&q->question, i, &v);
+                group_question_evaluate(e, q, i, &v);
                 shown[i].parked = blocker_mask(&v);
                 q->members[i].requested = true;
-                verdict_evaluate(&q->question, i, &v);
+                group_question_evaluate(e, q, i, &v);
                 shown[i].alone = blocker_mask(&v);
                 q->members[i].requested = false;
         }
@@ -261,8 +305,12 @@ static void update_group_verdicts(Engine *e, const Device *anchor, const Device 
                         viable = false;
         }
         for (size_t i = 0; i < n; i++) {
-                uint64_t mask = shown[i].alone | twice | (all & ~shown[i].parked);
+                uint64_t mates = twice | (all & ~shown[i].parked), mask;
                 Device *d = q.devices[i];
+
+                if (q.rules[i]->settings.group == POLICY_GROUP_TAKE_ALL)
+                        mates &= ~(UINT64_C(1) << BLOCKER_GROUP_MEMBER);
+                mask = shown[i].alone | mates;
 
                 if (shows(d, mask))
                         continue;
@@ -297,7 +345,8 @@ void engine_update_all_verdicts(Engine *e) {
 
 /* ---- a request's verdict ---- */
 
-static Json *blocker_to_json(const VerdictQuestion *q, const Blocker *b) {
+static Json *blocker_to_json(const GroupQuestion *g, const Blocker *b) {
+        const VerdictQuestion *q = &g->question;
         _cleanup_free_ char *message = blocker_describe(q, b);
         Json *j = json_new_object();
 
@@ -309,6 +358,8 @@ static Json *blocker_to_json(const VerdictQuestion *q, const Blocker *b) {
                 (void) json_set_string(j, "proof", b->proof);
         if (b->forced)
                 (void) json_set_bool(j, "forced", true);
+        if (blocker_to_error(b->code) == ERROR_POLICY_DENIED)
+                engine_policy_add_origin(g->rules[b->about], b->proof, j);
         return j;
 }
 
@@ -323,8 +374,9 @@ static Json *member_to_json(const GroupQuestion *q, size_t i, const Verdict *v) 
                 (void) json_set_string(j, "vfio-driver", m->driver);
         (void) json_set_bool(j, "assignable", verdict_is_clean(v));
         for (size_t k = 0; k < v->n_blockers; k++)
-                (void) json_append(list, blocker_to_json(&q->question, v->blockers + k));
+                (void) json_append(list, blocker_to_json(q, v->blockers + k));
         (void) json_set(j, "blockers", list);
+        (void) json_set(j, "rule", engine_policy_rule_to_json(q->rules[i]));
         return j;
 }
 
@@ -335,17 +387,13 @@ typedef struct Check {
         unsigned n;
 } Check;
 
-static void check_member(Check *c, const GroupQuestion *q, size_t i, Json *members) {
-        const Blocker *first;
-        Verdict v;
+static void take_verdict(Check *c, const GroupQuestion *q, const Verdict *v) {
+        const Blocker *first = verdict_first(v);
 
-        verdict_evaluate(&q->question, i, &v);
-        first = verdict_first(&v);
-        (void) json_append(members, member_to_json(q, i, &v));
-        for (size_t k = 0; k < v.n_blockers; k++) {
-                if (v.blockers[k].forced)
+        for (size_t k = 0; k < v->n_blockers; k++) {
+                if (v->blockers[k].forced)
                         continue;
-                (void) json_append(c->blockers, blocker_to_json(&q->question, v.blockers + k));
+                (void) json_append(c->blockers, blocker_to_json(q, v->blockers + k));
                 c->n++;
         }
         if (first && (!c->message || first->code < c->first)) {
@@ -353,6 +401,14 @@ static void check_member(Check *c, const GroupQuestion *q, size_t i, Json *membe
                 c->message = blocker_describe(&q->question, first);
                 c->first = first->code;
         }
+}
+
+static void check_member(const Engine *e, Check *c, GroupQuestion *q, size_t i, Json *members) {
+        Verdict v;
+
+        group_question_evaluate(e, q, i, &v);
+        (void) json_append(members, member_to_json(q, i, &v));
+        take_verdict(c, q, &v);
 }
 
 static int check_group(Engine *e, const Device *anchor, const AskedFor *asked, Check *c) {
@@ -370,7 +426,7 @@ static int check_group(Engine *e, const Device *anchor, const AskedFor *asked, C
         else
                 (void) json_set_null(j, "group");
         for (size_t i = 0; i < q.question.n_members; i++)
-                check_member(c, &q, i, members);
+                check_member(e, c, &q, i, members);
         (void) json_set(j, "members", members);
         return json_append(c->groups, j);
 }
@@ -382,6 +438,24 @@ static bool group_seen(const AskedFor *asked, size_t i) {
                      asked->devices[k]->group == asked->devices[i]->group))
                         return true;
         return false;
+}
+
+/* r < 0: memory ran out. Puts what was found into j. */
+static int check_done(Check *c, Json *j, int r, Error *err) {
+        (void) json_set_bool(j, "assignable", c->n == 0);
+        (void) json_set(j, "blockers", c->blockers);
+        if (c->groups)
+                (void) json_set(j, "groups", c->groups);
+        if (r < 0)
+                (void) error_set(err, ERROR_FAILED, "Not enough memory for the verdict");
+        else if (c->n > 0) {
+                r = error_set(err, blocker_to_error(c->first), "%s: %s", strempty(c->message),
+                              blocker_remedy(c->first));
+                if (err)
+                        error_take_details(err, json_to_text(j, false));
+        }
+        free(c->message);
+        return r;
 }
 
 int engine_check(Engine *e, const AskedFor *asked, Error *err, Json **ret) {
@@ -396,19 +470,37 @@ int engine_check(Engine *e, const AskedFor *asked, Error *err, Json **ret) {
         for (size_t i = 0; i < asked->n_devices && r >= 0; i++)
                 if (!group_seen(asked, i))
                         r = check_group(e, asked->devices[i], asked, &c);
-        (void) json_set_bool(j, "assignable", c.n == 0);
-        (void) json_set(j, "blockers", c.blockers);
-        (void) json_set(j, "groups", c.groups);
-        if (r < 0)
-                (void) error_set(err, ERROR_FAILED, "Not enough memory for the verdict");
-        else if (c.n > 0) {
-                r = error_set(err, blocker_to_error(c.first), "%s: %s", strempty(c.message),
-                              blocker_remedy(c.first));
-                if (err)
-                        error_take_details(err, json_to_text(j, false));
-        }
-        free(c.message);
+        r = check_done(&c, j, r, err);
         if (ret)
                 *ret = TAKE_PTR(j);
         return r;
+}
+
+static int check_rules_of(Engine *e, const Device *d, const AskedFor *asked, Check *c) {
+        _cleanup_question_ GroupQuestion q = {};
+        int r = group_question(e, d, asked, &q);
+
+        for (size_t i = 0; r >= 0 && i < q.question.n_members; i++) {
+                Verdict v = { .role = VERDICT_ROLE_REQUESTED };
+
+                if (q.devices[i] != d)
+                        continue;
+                evaluate_rules(e, &q, i, &v);
+                take_verdict(c, &q, &v);
+        }
+        return r;
+}
+
+int engine_check_rules(Engine *e, const AskedFor *asked, Error *err) {
+        Check c = { .first = _BLOCKER_MAX };
+        _cleanup_json_ Json *j = json_new_object();
+        int r = 0;
+
+        assert(e);
+        assert(asked);
+        c.blockers = json_new_array();
+        for (size_t i = 0; i < asked->n_devices && r >= 0; i++)
+                if (asked->devices[i]->config) /* without, another rule may match */
+                        r = check_rules_of(e, asked->devices[i], asked, &c);
+        return check_done(&c, j, r, err);
 }

@@ -18,6 +18,9 @@ typedef struct Store Store;
 typedef struct Caller {
         uid_t uid;
         const char *bus_name;  /* unique name; borrowed */
+        const gid_t *gids;     /* all groups of the connection; borrowed */
+        size_t n_gids;
+        bool manager;          /* root, or a member of the administrators' group: names any owner */
         uint32_t pid;          /* 0 unknown */
         bool may_manage_others; /* root, group pciassignd, or polkit said so */
         bool may_force;

@@ -17,6 +17,8 @@
           "a kernel operation on it has not come back: end the process that holds the device")     \
         X(QUARANTINED, "quarantined", QUARANTINED, false,                                          \
           "pciassignctl unquarantine, after a look at the reason")                                 \
+        X(POLICY_UNREADABLE, "policy-unreadable", POLICY_DENIED, false,                            \
+          "mend the file and load it: pciassignctl policy reload")                                 \
         X(POLICY_DENIED, "policy-denied", POLICY_DENIED, false,                                    \
           "choose another device, or have the rule changed: pciassignctl explain DEVICE")          \
         X(POLICY_OWNER, "policy-owner", POLICY_DENIED, false,                                      \

@@ -90,6 +90,7 @@ static const char *const reasons[_BLOCKER_MAX] = {
         [BLOCKER_GONE] = "is gone",
         [BLOCKER_STUCK] = "is stuck: a kernel operation on it has not come back",
         [BLOCKER_QUARANTINED] = "is quarantined",
+        [BLOCKER_POLICY_UNREADABLE] = "cannot be given away: the policy cannot be read",
         [BLOCKER_POLICY_DENIED] = "is denied by a rule",
         [BLOCKER_POLICY_OWNER] = "is not granted to this owner by a rule",
         [BLOCKER_POLICY_LIMIT] = "is more than a rule lets this owner have",

@@ -18,7 +18,7 @@ static WorldDevice *draw_device(World *w) {
 static Caller caller_of(unsigned client) {
         static const char *const names[WORLD_CLIENTS] = { ":1.0", ":1.1", ":1.2", ":1.3" };
 
-        return (Caller) { .uid = 1000 + client, .bus_name = names[client] };
+        return (Caller) { .uid = 1000 + client, .bus_name = names[client], .manager = true };
 }
 
 /* ---- requests and their answers ---- */

@@ -14,8 +14,8 @@
 
 #define OWNER "vm-1"
 #define OTHER "vm-2"
-#define ALICE ((Caller) { .uid = 1001, .bus_name = ":1.7" })
-#define BOB ((Caller) { .uid = 1002, .bus_name = ":1.8" })
+#define ALICE ((Caller) { .uid = 1001, .bus_name = ":1.7", .manager = true })
+#define BOB ((Caller) { .uid = 1002, .bus_name = ":1.8", .manager = true })
 #define ROOT \
         ((Caller) { .uid = 0, .bus_name = ":1.1", .may_manage_others = true, .may_force = true })
 
