@@ -163,6 +163,13 @@ def group_members(pci):
     return sorted(os.listdir(PCI / pci / 'iommu_group/devices'))
 
 
+def cdevs(pci):
+    """Nodes of the function's VFIO character devices; none on a kernel without them."""
+    names = [path.name for path in (PCI / pci / 'vfio-dev').glob('*')]
+    return [f'/dev/vfio/devices/{name}' for name in names
+            if os.path.exists(f'/dev/vfio/devices/{name}')]
+
+
 def interfaces(pci):
     """Network interfaces of the function (below it, for virtio)."""
     found = []
