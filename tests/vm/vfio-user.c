@@ -2,15 +2,15 @@
 
 /*
  * An orchestrator and VMM in one, as small as can be: asks the service for devices, receives their descriptors over
- * D-Bus, maps memory for DMA and reads a BAR of each. It needs no privilege but the permission to ask. With --iommufd
- * and --cdev it was handed descriptors by whoever executed it, with --node it opens the character devices by itself.
+ * D-Bus, maps memory for DMA and reads a BAR of each. It needs no privilege but the permission to ask. With --device
+ * or --cdev it was handed descriptors by whoever executed it, with --node it opens the character devices by itself.
  *
  * Says what happened as one JSON object a line. With --hold it keeps everything open until its standard input ends;
  * with --crash it is killed where it stands, holding everything.
  *
  *   vfio-user [--owner=NAME] [--lifetime=NAME] [--assignment=PATH] [--api=NAME] [--device-fd] [--release]
  *             [--hold|--crash] DEVICE…
- *   vfio-user [--iommufd=FD --cdev=FD|--node] [--hold|--crash] DEVICE
+ *   vfio-user [--container=FD --device=FD|--iommufd=FD --cdev=FD|--node] [--hold|--crash] DEVICE
  */
 
 #include <dirent.h>
@@ -43,7 +43,7 @@ typedef struct UserDevice {
 typedef struct User {
         const char *owner, *lifetime, *assignment, *api;
         bool want_device_fd, release, hold, crash, by_node;
-        int cdev; /* given */
+        int device, cdev; /* given */
         char **addresses;
         sd_bus *bus;
         char *path; /* the assignment's */
@@ -348,7 +348,7 @@ static int open_cdev(const char *address) {
 static int take_given(User *u) {
         UserDevice *d = &u->devices[u->n_devices++];
 
-        *d = (UserDevice){ .group = -EBADF, .device = -EBADF, .cdev = u->cdev };
+        *d = (UserDevice){ .group = -EBADF, .device = u->device, .cdev = u->cdev };
         (void) snprintf(d->address, sizeof(d->address), "%s", u->addresses[0]);
         if (!u->by_node)
                 return 0;
@@ -373,7 +373,7 @@ static int ask_service(User *u) {
 
 static int work(User *u) {
         char byte;
-        int r = u->by_node || u->cdev >= 0 ? take_given(u) : ask_service(u);
+        int r = u->by_node || u->device >= 0 || u->cdev >= 0 ? take_given(u) : ask_service(u);
 
         if (r >= 0)
                 r = use(u);
@@ -396,12 +396,15 @@ static int parse(int argc, char **argv, User *u) {
                 { "release", no_argument, NULL, 'r' },         { "hold", no_argument, NULL, 'h' },
                 { "crash", no_argument, NULL, 'c' },            { "api", required_argument, NULL, 'A' },
                 { "iommufd", required_argument, NULL, 'i' },    { "cdev", required_argument, NULL, 'C' },
+                { "container", required_argument, NULL, 'T' },  { "device", required_argument, NULL, 'D' },
                 { "node", no_argument, NULL, 'n' },             { NULL, 0, NULL, 0 },
         };
         uint32_t fd;
         int c;
 
-        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+                int *to = NULL;
+
                 switch (c) {
                 case 'o': u->owner = optarg; break;
                 case 'l': u->lifetime = optarg; break;
@@ -412,21 +415,24 @@ static int parse(int argc, char **argv, User *u) {
                 case 'c': u->crash = true; break;
                 case 'A': u->api = optarg; break;
                 case 'n': u->by_node = true; break;
-                case 'i':
-                case 'C':
-                        if (parse_u32(optarg, 10, INT32_MAX, &fd) < 0)
-                                return -EINVAL;
-                        *(c == 'i' ? &u->iommufd : &u->cdev) = (int) fd;
-                        break;
+                case 'i': to = &u->iommufd; break;
+                case 'C': to = &u->cdev; break;
+                case 'T': to = &u->container; break;
+                case 'D': to = &u->device; break;
                 default: return -EINVAL;
                 }
+                if (to && parse_u32(optarg, 10, INT32_MAX, &fd) < 0)
+                        return -EINVAL;
+                if (to)
+                        *to = (int) fd;
+        }
         u->addresses = argv + optind;
         return optind < argc ? 0 : -EINVAL;
 }
 
 int main(int argc, char **argv) {
-        User u = { .owner = "vm-lab", .lifetime = "connection", .api = "auto", .cdev = -EBADF,
-                   .container = -EBADF, .iommufd = -EBADF };
+        User u = { .owner = "vm-lab", .lifetime = "connection", .api = "auto", .device = -EBADF,
+                   .cdev = -EBADF, .container = -EBADF, .iommufd = -EBADF };
 
         if (parse(argc, argv, &u) < 0) {
                 (void) fprintf(stderr, "usage: %s [OPTION…] DEVICE…\n", argv[0]);
