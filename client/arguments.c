@@ -138,6 +138,9 @@ DEFINE_SWITCH(redact)
 DEFINE_SWITCH(refresh)
 DEFINE_SWITCH(assignable)
 DEFINE_SWITCH(assignments)
+DEFINE_SWITCH(same_numa)
+DEFINE_SWITCH(same_switch)
+DEFINE_SWITCH(clean_groups)
 
 static int take_color(Arguments *a, const char *value) {
         static const char *const modes[_COLOR_MODE_MAX] = { "auto", "always", "never" };
@@ -181,6 +184,12 @@ static int take_topic(Arguments *a, const char *value) {
         if (!string_is_safe(value, 64))
                 return bad_value("topic", value, "the name of a topic");
         return strv_extend(&a->topics, value);
+}
+
+static int take_match(Arguments *a, const char *value) {
+        if (!string_is_safe(value, 4096))
+                return bad_value("match", value, "[NUMBER:]SELECTOR=VALUE[,SELECTOR=VALUE…]");
+        return strv_extend(&a->matches, value);
 }
 
 static int take_uid(Arguments *a, const char *value) {
@@ -241,6 +250,12 @@ static const Option options[] = {
           "who the devices are for (default: the user's name)" },
         { "lifetime", "KIND", TAKES_LIFETIME, take_lifetime,
           "connection, process or persistent (default)" },
+        { "match", "WANT", TAKES_MATCH, take_match,
+          "instead of DEVICE: [NUMBER:]SELECTOR=VALUE[,…], as 2:kind=gpu; may be repeated" },
+        { "same-numa", NULL, TAKES_MATCH, take_same_numa, "all that match on one NUMA node" },
+        { "same-switch", NULL, TAKES_MATCH, take_same_switch, "all that match below one switch" },
+        { "clean-groups", NULL, TAKES_MATCH, take_clean_groups,
+          "take no group member along that does not match" },
         { "group", "HOW", TAKES_ASSIGN, take_group,
           "only-requested (default), or take-all: park the IOMMU group's other members" },
         { "force", NULL, TAKES_ASSIGN, take_force,
@@ -377,7 +392,11 @@ static int parse_options(int argc, char **argv, Arguments *a, Given *given) {
 }
 
 static int check_words(const Verb *v, const Arguments *a) {
-        if (a->n_words < v->min_words || a->n_words > v->max_words)
+        if (a->matches && a->n_words > 0)
+                return complain(EXIT_USAGE, "%s takes devices by name or by --match, not both", v->name);
+        if (!a->matches && (a->same_numa || a->same_switch || a->clean_groups))
+                return complain(EXIT_USAGE, "--same-numa, --same-switch and --clean-groups go with --match");
+        if ((!a->matches && a->n_words < v->min_words) || a->n_words > v->max_words)
                 return complain(EXIT_USAGE, "%s takes: pciassignctl %s %s",
                                 v->name, v->name, v->usage);
         if (a->command && !(v->takes & TAKES_COMMAND))

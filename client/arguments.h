@@ -24,6 +24,7 @@
 #define TAKES_ATTACH (1U << 13)  /* --attach-within --memlock */
 #define TAKES_DAEMON (1U << 14)
 #define TAKES_MEMLOCK (1U << 15)
+#define TAKES_MATCH (1U << 20)   /* --match: wants instead of device names */
 
 typedef struct Arguments {
         /* All verbs. */
@@ -34,6 +35,8 @@ typedef struct Arguments {
         const char *owner, *lifetime, *reason, *request_id, *token, *api, *driver, *daemon;
         char **labels;
         char **topics;
+        char **matches; /* "2:kind=gpu,vendor=10de" */
+        bool same_numa, same_switch, clean_groups;
         bool take_all, force, no_wait, dry_run, by_node, redact, refresh, assignable, assignments;
         bool has_uid, has_gid;
         uid_t uid;

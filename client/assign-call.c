@@ -10,6 +10,7 @@
 #include <pwd.h>
 
 #include "base/strutil.h"
+#include "match.h"
 
 static int add_string(sd_bus_message *m, const char *key, const char *value) {
         return value ? sd_bus_message_append(m, "{sv}", key, "s", value) : 0;
@@ -89,6 +90,8 @@ static int add_options(sd_bus_message *m, const Arguments *a, const AssignExtra 
                 r = add_u64(m, "attach-within", a->attach_within_usec);
         if (r >= 0)
                 r = add_bool(m, "no-wait", a->no_wait || x->no_wait);
+        if (r >= 0)
+                r = match_append_options(m, a);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
@@ -118,10 +121,15 @@ int assign_new_call(sd_bus *bus, const char *method, const Arguments *a, char *c
                 return complain(2, "--force wants --reason: it stands in the log");
         if (a->reason && !a->force)
                 return complain(2, "--reason is the reason of --force");
+        if (a->matches)
+                method = streq(method, "Plan") ? "PlanMatching" : "AssignMatching";
         r = client_new_call(bus, NULL, BUS_INTERFACE_MANAGER, method, &m);
         if (r > 0)
                 return r;
-        r = sd_bus_message_append_strv(m, (char **) (uintptr_t) devices);
+        r = a->matches ? match_append_wants(m, a)
+                       : sd_bus_message_append_strv(m, (char **) (uintptr_t) devices);
+        if (r > 0 && a->matches)
+                return r;
         if (r >= 0)
                 r = sd_bus_message_append_basic(m, 's', owner);
         if (r >= 0)

@@ -27,11 +27,12 @@ const Verb verbs[] = {
         { "explain", "DEVICE", "why an owner may or may not have it, for each member of its group",
           "Exit code 0: it can be assigned; otherwise that of the refusal.",
           TAKES_JSON | TAKES_OWNER, 1, 1, verb_explain },
-        { "plan", "DEVICE…", "what assign would do: devices, steps with their undo, a token",
+        { "plan", "DEVICE…|--match=WANT", "what assign would do: devices, steps with their undo, a token",
           "Exit code 0: it would be done; otherwise that of the refusal.",
-          TAKES_JSON | TAKES_FOR_ASSIGN, 1, WORDS_ANY, verb_plan },
-        { "assign", "DEVICE…", "assign devices to an owner", NULL,
-          TAKES_JSON | TAKES_FOR_ASSIGN | TAKES_TOKEN | TAKES_PID | TAKES_NO_WAIT, 1, WORDS_ANY, verb_assign },
+          TAKES_JSON | TAKES_FOR_ASSIGN | TAKES_MATCH, 1, WORDS_ANY, verb_plan },
+        { "assign", "DEVICE…|--match=WANT", "assign devices to an owner", NULL,
+          TAKES_JSON | TAKES_FOR_ASSIGN | TAKES_MATCH | TAKES_TOKEN | TAKES_PID | TAKES_NO_WAIT, 1, WORDS_ANY,
+          verb_assign },
         { "run", "DEVICE… -- COMMAND…", "run a virtual machine monitor with devices while it lives",
           "In COMMAND {address} becomes a device's address, {vfio} {group} {container} {iommufd} the numbers of\n"
           "inherited descriptors; {address.1} is the second device's. Without one of the descriptors the monitor\n"
@@ -75,5 +76,6 @@ int main(int argc, char **argv) {
         r = output_finish(r > 0 ? r - 1 : v->run(&a));
         strv_free(a.labels);
         strv_free(a.topics);
+        strv_free(a.matches);
         return r;
 }

@@ -11,6 +11,7 @@
 #include "assign-call.h"
 #include "base/strutil.h"
 #include "devices.h"
+#include "match.h"
 
 #define EXIT_REFUSED 4
 
@@ -157,9 +158,12 @@ int verb_plan(const Arguments *a) {
                 (void) print_json(j);
                 return code;
         }
+        if (json_get(j, "match"))
+                match_print(json_get(j, "match"));
         print_plan(j, token);
         if (code > 0) {
-                printf("%sWould be refused:%s\n", output_begin(PAINT_BAD), output_end());
+                printf("%sWould be refused:%s %s\n", output_begin(PAINT_BAD), output_end(),
+                       escaped(member_string(j, "message")));
                 print_groups(json_get(j, "groups"));
         }
         return code;

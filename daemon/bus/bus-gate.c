@@ -23,6 +23,8 @@
 const GateRow gate_table[] = {
         { MANAGER, "Assign", ACTION_ASSIGN, 0, gate_details_devices, manager_assign },
         { MANAGER, "Plan", ACTION_NONE, 0, gate_details_none, manager_plan },
+        { MANAGER, "AssignMatching", ACTION_ASSIGN, 0, gate_details_matching, manager_assign_matching },
+        { MANAGER, "PlanMatching", ACTION_NONE, 0, gate_details_none, manager_plan_matching },
         { MANAGER, "Explain", ACTION_NONE, 0, gate_details_none, manager_explain },
         { MANAGER, "ListDevices", ACTION_NONE, GATE_PUBLIC, gate_details_none, list_devices },
         { MANAGER, "ListAssignments", ACTION_NONE, GATE_PUBLIC, gate_details_none, list_assignments },
@@ -182,6 +184,23 @@ int gate_details_devices(Call *q, sd_bus_message *m) {
                 return r;
         (void) snprintf(text, sizeof(text), "%06x", (unsigned) d->facts.class_code);
         return append_detail(m, "class", text);
+}
+
+/* Which devices it will be is not known yet: polkit decides about the owner. */
+int gate_details_matching(Call *q, sd_bus_message *m) {
+        const char *owner;
+
+        int r = sd_bus_message_rewind(q->message, true);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_skip(q->message, "a(a{sv}u)");
+        if (r < 0)
+                return r;
+        r = options_read_string(q->message, "owner", OWNER_MAX - 1, NULL, &owner);
+        if (r < 0)
+                return r;
+        r = append_detail(m, "devices", "matching");
+        return r < 0 ? r : append_detail(m, "owner", owner);
 }
 
 int gate_details_object(Call *q, sd_bus_message *m) {

@@ -69,55 +69,71 @@ typedef struct AssignArguments {
         bool force, by_node, no_wait;
         uint32_t uid, gid;
         uint64_t memlock, attach_within;
+        Want *wants; /* instead of devices */
+        size_t n_wants;
+        bool same_numa_node, same_switch, clean_groups;
 } AssignArguments;
 
 static void assign_arguments_done(AssignArguments *a) {
         strv_free(a->devices);
         strv_free(a->labels);
+        free(a->wants);
 }
 
 #define FIELD(member) offsetof(AssignArguments, member)
 #define UID_TEXT "a user or group number below 4294967295 (u)"
 /* clang-format off */
-static const OptionRow assign_rows[] = {
-        { "lifetime", OPTION_CHOICE, FIELD(lifetime), .choices = lifetimes, .n_choices = ELEMENTSOF(lifetimes),
-          .expect = "\"connection\", \"process\" or \"persistent\" (s)" },
-        { "group", OPTION_CHOICE, FIELD(group), .choices = consents, .n_choices = ELEMENTSOF(consents),
-          .expect = "\"only-requested\" or \"take-all\" (s)" },
-        { "request-id", OPTION_STRING, FIELD(request_id), REQUEST_ID_MAX, .expect = "1 to 128 bytes of text (s)" },
-        { "labels", OPTION_LABELS, FIELD(labels), .expect = LABELS_TEXT },
-        { "force", OPTION_BOOL, FIELD(force), .expect = "a boolean (b)" },
-        { "reason", OPTION_STRING, FIELD(reason), 256, .expect = "1 to 256 bytes of text (s)" },
-        { "uid", OPTION_U32, FIELD(uid), UINT32_MAX - 1, .expect = UID_TEXT },
-        { "gid", OPTION_U32, FIELD(gid), UINT32_MAX - 1, .expect = UID_TEXT },
-        { "by-node", OPTION_BOOL, FIELD(by_node), .expect = "a boolean (b)" },
-        { "pidfd", OPTION_FD, FIELD(pidfd), .expect = "the pidfd of a process (h)" },
-        { "memlock", OPTION_U64, FIELD(memlock), .expect = "a number of bytes (t)" },
-        { "attach-within", OPTION_U64, FIELD(attach_within), 86400 * USEC_PER_SEC,
-          .expect = "microseconds, a day at most (t)" },
-        { "token", OPTION_STRING, FIELD(token), 128, .expect = "the token of a plan (s)" },
-        { "driver", OPTION_STRING, FIELD(driver), 32, .expect = "the name of a VFIO driver (s)" },
+#define ASSIGN_ROWS \
+        { "lifetime", OPTION_CHOICE, FIELD(lifetime), .choices = lifetimes, .n_choices = ELEMENTSOF(lifetimes), \
+          .expect = "\"connection\", \"process\" or \"persistent\" (s)" }, \
+        { "group", OPTION_CHOICE, FIELD(group), .choices = consents, .n_choices = ELEMENTSOF(consents), \
+          .expect = "\"only-requested\" or \"take-all\" (s)" }, \
+        { "request-id", OPTION_STRING, FIELD(request_id), REQUEST_ID_MAX, .expect = "1 to 128 bytes of text (s)" }, \
+        { "labels", OPTION_LABELS, FIELD(labels), .expect = LABELS_TEXT }, \
+        { "force", OPTION_BOOL, FIELD(force), .expect = "a boolean (b)" }, \
+        { "reason", OPTION_STRING, FIELD(reason), 256, .expect = "1 to 256 bytes of text (s)" }, \
+        { "uid", OPTION_U32, FIELD(uid), UINT32_MAX - 1, .expect = UID_TEXT }, \
+        { "gid", OPTION_U32, FIELD(gid), UINT32_MAX - 1, .expect = UID_TEXT }, \
+        { "by-node", OPTION_BOOL, FIELD(by_node), .expect = "a boolean (b)" }, \
+        { "pidfd", OPTION_FD, FIELD(pidfd), .expect = "the pidfd of a process (h)" }, \
+        { "memlock", OPTION_U64, FIELD(memlock), .expect = "a number of bytes (t)" }, \
+        { "attach-within", OPTION_U64, FIELD(attach_within), 86400 * USEC_PER_SEC, \
+          .expect = "microseconds, a day at most (t)" }, \
+        { "token", OPTION_STRING, FIELD(token), 128, .expect = "the token of a plan (s)" }, \
+        { "driver", OPTION_STRING, FIELD(driver), 32, .expect = "the name of a VFIO driver (s)" }, \
         { "no-wait", OPTION_BOOL, FIELD(no_wait), .expect = "a boolean (b)" },
+
+static const OptionRow assign_rows[] = { ASSIGN_ROWS };
+
+/* The same for devices by what they are. */
+static const OptionRow match_rows[] = {
+        ASSIGN_ROWS
+        { "same-numa-node", OPTION_BOOL, FIELD(same_numa_node), .expect = "a boolean (b)" },
+        { "same-switch", OPTION_BOOL, FIELD(same_switch), .expect = "a boolean (b)" },
+        { "clean-groups", OPTION_BOOL, FIELD(clean_groups), .expect = "a boolean (b)" },
 };
 /* clang-format on */
 
-static int assign_arguments_read(Call *q, AssignArguments *a, Error *err) {
+/* matching: wants stand where the devices do otherwise. */
+static int assign_arguments_read(Call *q, bool matching, AssignArguments *a, Error *err) {
         *a = (AssignArguments) {
                 .lifetime = _LIFETIME_INVALID,
                 .uid = UID_UNSET,
                 .gid = GID_UNSET,
                 .pidfd = -EBADF,
         };
-        int r = options_read_names(q->message, "devices", PLAN_DEVICES_MAX, err, &a->devices);
+        int r = matching ? match_read_wants(q->message, err, &a->wants, &a->n_wants)
+                         : options_read_names(q->message, "devices", PLAN_DEVICES_MAX, err, &a->devices);
         if (r < 0)
                 return r;
         r = options_read_string(q->message, "owner", OWNER_MAX - 1, err, &a->owner);
         if (r < 0)
                 return r;
-        r = options_read(q->message, assign_rows, ELEMENTSOF(assign_rows), a, err);
+        r = matching ? options_read(q->message, match_rows, ELEMENTSOF(match_rows), a, err)
+                     : options_read(q->message, assign_rows, ELEMENTSOF(assign_rows), a, err);
         if (r < 0)
                 return r;
-        if (!a->devices[0])
+        if (!matching && !a->devices[0])
                 return error_set(err, ERROR_INVALID, "No device is named; name one at least");
         if (a->force != !!a->reason)
                 return error_set(err, ERROR_INVALID, "Options \"force\" and \"reason\" go together; say why");
@@ -179,7 +195,7 @@ int manager_assign(Call *q, Error *err) {
         _cleanup_(assign_arguments_done) AssignArguments a = {};
         Caller c;
 
-        int r = assign_arguments_read(q, &a, err);
+        int r = assign_arguments_read(q, false, &a, err);
         if (r < 0)
                 return r;
         r = require_for_arguments(q, &a, err);
@@ -208,7 +224,7 @@ int manager_plan(Call *q, Error *err) {
         _cleanup_(assign_arguments_done) AssignArguments a = {};
         Caller c;
 
-        int r = assign_arguments_read(q, &a, err);
+        int r = assign_arguments_read(q, false, &a, err);
         if (r < 0)
                 return r;
         r = require_for_arguments(q, &a, err);
@@ -217,6 +233,48 @@ int manager_plan(Call *q, Error *err) {
         AssignOptions o = assign_options(&a);
         call_caller(q, &c);
         return engine_plan(q->bus->engine, &c, a.devices, a.owner, &o, plan_answered, q, err);
+}
+
+static MatchOptions match_options(const AssignArguments *a) {
+        return (MatchOptions) {
+                .wants = a->wants,
+                .n_wants = a->n_wants,
+                .same_numa_node = a->same_numa_node,
+                .same_switch = a->same_switch,
+                .clean_groups = a->clean_groups,
+        };
+}
+
+int manager_assign_matching(Call *q, Error *err) {
+        _cleanup_(assign_arguments_done) AssignArguments a = {};
+        Caller c;
+
+        int r = assign_arguments_read(q, true, &a, err);
+        if (r < 0)
+                return r;
+        r = require_for_arguments(q, &a, err);
+        if (r <= 0)
+                return r;
+        AssignOptions o = assign_options(&a);
+        MatchOptions m = match_options(&a);
+        call_caller(q, &c);
+        return engine_assign_matching(q->bus->engine, &c, &m, a.owner, &o, assign_answered, q, err);
+}
+
+int manager_plan_matching(Call *q, Error *err) {
+        _cleanup_(assign_arguments_done) AssignArguments a = {};
+        Caller c;
+
+        int r = assign_arguments_read(q, true, &a, err);
+        if (r < 0)
+                return r;
+        r = require_for_arguments(q, &a, err);
+        if (r <= 0)
+                return r;
+        AssignOptions o = assign_options(&a);
+        MatchOptions m = match_options(&a);
+        call_caller(q, &c);
+        return engine_plan_matching(q->bus->engine, &c, &m, a.owner, &o, plan_answered, q, err);
 }
 
 /* ---- the other methods ---- */
@@ -328,6 +386,14 @@ static const sd_bus_vtable vtable[] = {
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Plan",
                 SD_BUS_ARGS("as", devices, "s", owner, "a{sv}", options),
+                SD_BUS_RESULT("s", json, "s", token),
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("AssignMatching",
+                SD_BUS_ARGS("a(a{sv}u)", wants, "s", owner, "a{sv}", options),
+                SD_BUS_RESULT("o", assignment, "o", job),
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("PlanMatching",
+                SD_BUS_ARGS("a(a{sv}u)", wants, "s", owner, "a{sv}", options),
                 SD_BUS_RESULT("s", json, "s", token),
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Explain",

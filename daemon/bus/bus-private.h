@@ -163,6 +163,7 @@ int bus_gate_method(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 int gate_details_none(Call *q, sd_bus_message *m);
 int gate_details_devices(Call *q, sd_bus_message *m); /* arguments "as devices, s owner" */
+int gate_details_matching(Call *q, sd_bus_message *m); /* arguments "a(a{sv}u) wants, s owner" */
 int gate_details_object(Call *q, sd_bus_message *m);  /* of the object that is called */
 
 /* ---- bus-call.c: one method call on its way ---- */
@@ -284,6 +285,8 @@ int options_read_none(sd_bus_message *m, Error *err);
 int options_read_names(sd_bus_message *m, const char *what, size_t max, Error *err, char ***ret);
 /* Reads an "s" of at most max bytes of printable UTF-8. Borrowed. */
 int options_read_string(sd_bus_message *m, const char *what, size_t max, Error *err, const char **ret);
+/* a(a{sv}u): malloc'd, WANTS_MAX at most; texts stay the message's. (bus-match.c) */
+int match_read_wants(sd_bus_message *m, Error *err, Want **ret, size_t *ret_n);
 #define DEVICE_NAME_SIZE_MAX 255U
 
 /* ---- bus-format.c ---- */
@@ -303,6 +306,8 @@ void bus_changes_stop(Bus *b);
 
 int manager_assign(Call *q, Error *err);
 int manager_plan(Call *q, Error *err);
+int manager_assign_matching(Call *q, Error *err);
+int manager_plan_matching(Call *q, Error *err);
 int manager_explain(Call *q, Error *err);
 int manager_get_device(Call *q, Error *err);
 int manager_get_assignment(Call *q, Error *err);

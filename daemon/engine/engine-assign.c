@@ -402,8 +402,8 @@ int engine_answer_for(Engine *e, const Caller *c, const Assignment *a, bool wait
         return t->waits ? 0 : task_answer_later(t, answer_again);
 }
 
-static int find_earlier(Engine *e, const Caller *c, const AssignOptions *o, uint64_t hash,
-                        EngineReply reply, void *userdata, Error *err) {
+int engine_answer_earlier(Engine *e, const Caller *c, const AssignOptions *o, uint64_t hash,
+                          EngineReply reply, void *userdata, Error *err) {
         Assignment *a = engine_find_request(e, c->uid, o->request_id);
 
         if (!a)
@@ -502,16 +502,24 @@ static int assign_claimed(Engine *e, const Caller *c, Assignment *a, Request *q,
 
 int engine_assign(Engine *e, const Caller *c, char *const *devices, const char *owner,
                   const AssignOptions *o, EngineReply reply, void *userdata, Error *err) {
+        assert(e);
+        assert(c);
+        assert(o);
+        return engine_assign_hashed(e, c, devices, owner, o, engine_request_hash(devices, owner, o),
+                                    reply, userdata, err);
+}
+
+int engine_assign_hashed(Engine *e, const Caller *c, char *const *devices, const char *owner,
+                         const AssignOptions *o, uint64_t hash, EngineReply reply, void *userdata,
+                         Error *err) {
         _cleanup_(assignment_freep) Assignment *a = NULL;
         _cleanup_(request_freep) Request *q = NULL;
-        uint64_t hash;
         int r;
 
         assert(e);
         assert(c);
         assert(o);
-        hash = engine_request_hash(devices, owner, o);
-        r = find_earlier(e, c, o, hash, reply, userdata, err);
+        r = engine_answer_earlier(e, c, o, hash, reply, userdata, err);
         if (r != 0)
                 return MIN(r, 0);
         r = check_request(e, c, devices, owner, o, err, &q);

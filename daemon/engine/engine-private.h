@@ -93,6 +93,7 @@ struct Task {
         bool patient;                /* never gives up waiting for a worker */
         bool urgent;                 /* before others in the queue */
         bool stuck;                  /* UNKNOWN came, ended did not */
+        bool awaits_settled;         /* fires when everything is read */
         bool waits;                  /* does nothing but wait for the end of job */
         bool releases; /* waits for the end of its assignment, whichever job brings it */
         bool cancelled;              /* asked to stop: undo, and say so */
@@ -134,6 +135,9 @@ int task_read(Task *t, const PciAddress *devices, size_t n, unsigned what, TaskF
 int task_run_plan(Task *t, TaskFinished finished);
 /* Calls fire() at that time of host_now(), from the loop. */
 int task_fire_at(Task *t, usec_t at, void (*fire)(Task *t));
+/* Calls fire() from the loop as soon as everything is read. */
+int task_fire_when_settled(Task *t, void (*fire)(Task *t));
+void engine_fire_settled(Engine *e);
 /* The caller's answer; each may be called when nobody waits (any more). Neither ends the task. */
 void task_answer(Task *t, const EngineAnswer *answer);
 void task_refuse(Task *t, Error *error); /* error stays the caller's */
@@ -282,6 +286,13 @@ int request_asked_for(Engine *e, const Request *r, const Assignment *self, Error
 int engine_check_options(const Caller *c, const AssignOptions *o, Error *err);
 int engine_check_quota(Engine *e, const Caller *c, Error *err);
 uint64_t engine_request_hash(char *const *devices, const char *owner, const AssignOptions *o);
+/* engine_assign() for a request whose idempotence is judged by this hash, whatever the devices. */
+int engine_assign_hashed(Engine *e, const Caller *c, char *const *devices, const char *owner,
+                         const AssignOptions *o, uint64_t hash, EngineReply reply, void *userdata,
+                         Error *err);
+/* Answers for the earlier request with this id: 1; 0 there is none; ERROR_INVALID. */
+int engine_answer_earlier(Engine *e, const Caller *c, const AssignOptions *o, uint64_t hash,
+                          EngineReply reply, void *userdata, Error *err);
 Assignment *engine_find_request(const Engine *e, uid_t uid, const char *request_id);
 /* Takes the groups of these devices in memory: all or none. ERROR_OWNED or ERROR_BUSY. */
 int engine_claim(Engine *e, Assignment *a, const Plan *plan, Error *err);

@@ -164,6 +164,7 @@ static void check_settled(Engine *e) {
         if (!e->settling || e->settled || e->n_reading > 0 || e->to_read_first < e->n_to_read)
                 return;
         e->settled = true;
+        engine_fire_settled(e);
         log_info("Settled: the facts of %zu functions are in", e->inventory->n_devices);
         if (e->observer.settled)
                 e->observer.settled(e->observer_userdata);

@@ -112,6 +112,29 @@ int task_fire_at(Task *t, usec_t at, void (*fire)(Task *t)) {
         return host_timer_set(t->timer, at);
 }
 
+int task_fire_when_settled(Task *t, void (*fire)(Task *t)) {
+        assert(t);
+        assert(fire);
+        if (t->engine->settled)
+                return task_fire_at(t, host_now(t->engine->host), fire);
+        t->fire = fire;
+        t->awaits_settled = true;
+        return 0;
+}
+
+void engine_fire_settled(Engine *e) {
+        assert(e);
+        LIST_FOREACH(&e->tasks, link) {
+                Task *t = LIST_ENTRY(link, Task, link);
+
+                if (!t->awaits_settled)
+                        continue;
+                t->awaits_settled = false;
+                if (task_fire_at(t, host_now(e->host), t->fire) < 0)
+                        log_warning("Not enough memory to go on with a request");
+        }
+}
+
 int task_answer_later(Task *t, void (*fire)(Task *t)) {
         int r = task_fire_at(t, host_now(t->engine->host), fire);
 

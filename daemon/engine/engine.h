@@ -136,6 +136,51 @@ int engine_explain(Engine *e, const Caller *c, const char *device, const char *o
 int engine_release(Engine *e, const Caller *c, const char *assignment, bool no_wait, EngineReply reply, void *userdata,
                    Error *err);
 
+/* ---- devices by what they are, not by name ---- */
+
+#define WANTS_MAX 16U
+#define WANT_ANY_NODE INT32_MIN
+
+typedef enum WantKey { /* design §8's selectors; all texts */
+        WANT_ADDRESS,   /* globs: "0000:41:*" */
+        WANT_PORT_PATH,
+        WANT_SLOT,
+        WANT_LABEL,
+        WANT_DRIVER,    /* glob of the bound driver; "none" */
+        WANT_VENDOR,    /* hexadecimal */
+        WANT_DEVICE,
+        WANT_SUBSYSTEM_VENDOR,
+        WANT_SUBSYSTEM_DEVICE,
+        WANT_CLASS,     /* first digits of the class code, "03" or "0302" */
+        WANT_KIND,      /* "gpu", "nic", …; "storage" covers nvme, "cxl" every CXL device */
+        WANT_SRIOV,     /* "physical", "virtual" or "none" */
+        WANT_CAPABILITIES, /* "flr+pasid" */
+        WANT_DSN,       /* Device Serial Number, hexadecimal; dashes and colons are passed over */
+        _WANT_KEY_MAX,
+} WantKey;
+const char *want_key_to_string(WantKey k); /* "address", "port-path" … */
+
+typedef struct Want {
+        uint32_t count;
+        int32_t numa_node;               /* WANT_ANY_NODE */
+        const char *text[_WANT_KEY_MAX]; /* NULL: anything will do; borrowed */
+} Want;
+
+typedef struct MatchOptions {
+        const Want *wants;
+        size_t n_wants;
+        bool same_numa_node, same_switch; /* demanded; nearer is always better */
+        bool clean_groups;                /* no group mate is taken along */
+} MatchOptions;
+
+/* As engine_assign() and engine_plan() of the best set that this caller may have now. Decided and claimed in one
+ * iteration of the loop; when facts that are read afresh speak against the set, the next best one is taken. A
+ * refusal's details, and the plan's "match", hold the ranking and what was left out with its reason. */
+int engine_assign_matching(Engine *e, const Caller *c, const MatchOptions *m, const char *owner,
+                           const AssignOptions *o, EngineReply reply, void *userdata, Error *err);
+int engine_plan_matching(Engine *e, const Caller *c, const MatchOptions *m, const char *owner,
+                         const AssignOptions *o, EngineReply reply, void *userdata, Error *err);
+
 typedef struct OpenOptions {
         HostApi api;
         bool device_fd;    /* device descriptors as well (group path) */

@@ -16,7 +16,7 @@ EVERYBODY, OWNER = "everybody", "owner or "
 
 TABLE = {
     MANAGER: {
-        "Assign": "assign", "Plan": EVERYBODY, "Explain": EVERYBODY, "ListDevices": EVERYBODY,
+        "Assign": "assign", "Plan": EVERYBODY, "AssignMatching": "assign", "PlanMatching": EVERYBODY, "Explain": EVERYBODY, "ListDevices": EVERYBODY,
         "ListAssignments": EVERYBODY, "GetDevice": EVERYBODY, "GetAssignment": EVERYBODY, "Rescan": "inspect",
         "Snapshot": "inspect", "Doctor": EVERYBODY,
     },
@@ -45,10 +45,10 @@ def interfaces(client, path):
 def harmless(signature):
     """Arguments that pass the bus and the gate and are refused by the handler: an option nobody knows, no such event."""
     values = {"as": [], "s": "no-such-thing", "u": 0, "t": 1 << 40, "h": 0,
-              "a{sv}": {"no-such-option": GLib.Variant("b", True)}}
+              "a{sv}": {"no-such-option": GLib.Variant("b", True)}, "a(a{sv}u)": []}
     arguments, rest = [], signature
     while rest:
-        kind = next(k for k in ("a{sv}", "as", rest[0]) if rest.startswith(k))
+        kind = next(k for k in ("a{sv}", "as", "a(a{sv}u)", rest[0]) if rest.startswith(k))
         arguments.append(values[kind])
         rest = rest[len(kind):]
     return arguments
