@@ -151,6 +151,15 @@ static int read_reply(sd_bus_message *m, Launch *l) {
         return r < 0 ? r : share_groups(l, groups);
 }
 
+/* Where the kernel has both ways, the placeholders say which one is meant. */
+static const char *choose_api(const Arguments *a, unsigned kinds) {
+        if (a->api)
+                return a->api;
+        if (kinds & 1U << LAUNCH_IOMMUFD)
+                return "cdev";
+        return kinds & (1U << LAUNCH_CONTAINER | 1U << LAUNCH_GROUP) ? "group" : "auto";
+}
+
 int open_call(sd_bus *bus, const Arguments *a, const char *assignment, unsigned kinds,
               const char *what, Launch *l) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
@@ -167,8 +176,8 @@ int open_call(sd_bus *bus, const Arguments *a, const char *assignment, unsigned 
         if (r >= 0)
                 r = sd_bus_message_close_container(call);
         if (r >= 0)
-                r = sd_bus_message_append(call, "a{sv}", 2, "api", "s", a->api ?: "auto",
-                                          "device-fd", "b", (int) device_fd);
+                r = sd_bus_message_append(call, "a{sv}", 2, "api", "s",
+                                          choose_api(a, kinds), "device-fd", "b", (int) device_fd);
         if (r < 0)
                 return client_broken(r, what);
         r = client_call(bus, call, what, &reply);

@@ -24,6 +24,10 @@ typedef struct Parser {
         unsigned depth;
         Json *root; /* owned once a value was seen */
         char *key;  /* of the member whose value comes next; owned */
+        JsonPlaces *places; /* NULL: not asked for */
+        const char *key_at; /* where the last key stands */
+        size_t open[DEPTH_MAX]; /* places of the open containers */
+        const char *reason;
 } Parser;
 
 static int skip_comment(Parser *p) {
@@ -283,8 +287,10 @@ static int parse_key(Parser *p) {
 
         if (r < 0)
                 return r;
+        p->key_at = start;
         if (json_get(p->stack[p->depth - 1], p->key)) {
                 p->p = start;
+                p->reason = "a key that the object has already";
                 return -EBADMSG;
         }
         r = skip_blanks(p);
@@ -302,8 +308,10 @@ static int open_container(Parser *p, bool *ret_empty) {
         Json *value;
         int r;
 
-        if (p->depth >= MIN(p->limits.max_depth, DEPTH_MAX))
+        if (p->depth >= MIN(p->limits.max_depth, DEPTH_MAX)) {
+                p->reason = "too many containers in each other";
                 return -E2BIG;
+        }
         value = array ? json_new_array() : json_new_object();
         if (!value)
                 return -ENOMEM;
@@ -319,6 +327,8 @@ static int open_container(Parser *p, bool *ret_empty) {
                 p->p++;
                 return 0;
         }
+        if (p->places)
+                p->open[p->depth] = p->places->n - 1;
         p->stack[p->depth++] = value;
         return array ? 0 : parse_key(p);
 }
@@ -342,8 +352,27 @@ static int after_value(Parser *p) {
                         return -EBADMSG;
                 p->p++;
                 p->depth--;
+                if (p->places)
+                        p->places->items[p->open[p->depth]].next = (uint32_t) p->places->n;
         }
         return 1;
+}
+
+/* Records the place of the value that starts here. */
+static int add_place(Parser *p) {
+        JsonPlaces *to = p->places;
+        uint32_t at = (uint32_t) (p->p - p->start);
+        bool member = p->depth > 0 && json_type(p->stack[p->depth - 1]) == JSON_OBJECT;
+
+        if (ARRAY_RESERVE_ONE(to->items, to->n, to->allocated) < 0)
+                return -ENOMEM;
+        to->items[to->n] = (JsonPlace) {
+                .key = member ? (uint32_t) (p->key_at - p->start) : at,
+                .value = at,
+                .next = (uint32_t) to->n + 1,
+        };
+        to->n++;
+        return 0;
 }
 
 static int parse_document(Parser *p) {
@@ -352,6 +381,8 @@ static int parse_document(Parser *p) {
         while (r == 0) {
                 bool complete = true;
 
+                if (p->places && add_place(p) < 0)
+                        return -ENOMEM;
                 if (next_is(p, '[') || next_is(p, '{'))
                         r = open_container(p, &complete);
                 else {
@@ -371,14 +402,15 @@ static int parse_document(Parser *p) {
         return p->p == p->end ? 0 : -EBADMSG;
 }
 
-static void tell_place(const Parser *p, unsigned *ret_line, unsigned *ret_column) {
+void json_place_find(const char *text, size_t at, unsigned *ret_line, unsigned *ret_column) {
         unsigned line = 1, column = 1;
 
-        for (const char *s = p->start; s < p->p; s++)
-                if (*s == '\n') {
+        assert(text || at == 0);
+        for (size_t i = 0; i < at; i++)
+                if (text[i] == '\n') {
                         line++;
                         column = 1;
-                } else if (((uint8_t) *s & 0xc0) != 0x80)
+                } else if (((uint8_t) text[i] & 0xc0) != 0x80)
                         column++;
         if (ret_line)
                 *ret_line = line;
@@ -386,26 +418,55 @@ static void tell_place(const Parser *p, unsigned *ret_line, unsigned *ret_column
                 *ret_column = column;
 }
 
+void json_places_done(JsonPlaces *p) {
+        assert(p);
+        free(p->items);
+        *p = (JsonPlaces) {};
+}
+
+static int parse(Parser *p, size_t n, Json **ret) {
+        int r = n > p->limits.max_size || (p->places && n >= UINT32_MAX) ? -E2BIG : 0;
+
+        if (r < 0)
+                p->reason = "a text that is too large";
+        else {
+                p->end = p->p + n;
+                r = parse_document(p);
+        }
+        free(p->key);
+        if (r < 0) {
+                (void) json_free(p->root);
+                return r;
+        }
+        *ret = p->root;
+        return 0;
+}
+
 int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsigned *ret_line, unsigned *ret_column) {
-        Parser p = { .start = text, .p = text, .limits = limits };
+        Parser p = { .limits = limits };
         int r;
 
         assert(text || n == 0);
         assert(ret);
-        if (n > limits.max_size) {
-                tell_place(&p, ret_line, ret_column);
-                return -E2BIG;
-        }
-        if (!text)
-                p.start = p.p = "";
-        p.end = p.p + n;
-        r = parse_document(&p);
-        free(p.key);
+        p.start = p.p = text ? text : "";
+        r = parse(&p, n, ret);
+        if (r < 0)
+                json_place_find(p.start, (size_t) (p.p - p.start), ret_line, ret_column);
+        return r;
+}
+
+int json_parse_places(const char *text, size_t n, JsonLimits limits, Json **ret, JsonPlaces *places) {
+        Parser p = { .limits = limits, .places = places };
+        int r;
+
+        assert(text || n == 0);
+        assert(ret);
+        assert(places);
+        p.start = p.p = text ? text : "";
+        r = parse(&p, n, ret);
         if (r < 0) {
-                (void) json_free(p.root);
-                tell_place(&p, ret_line, ret_column);
-                return r;
+                places->error = (size_t) (p.p - p.start);
+                places->reason = p.reason;
         }
-        *ret = p.root;
-        return 0;
+        return r;
 }

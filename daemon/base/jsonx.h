@@ -31,6 +31,25 @@ typedef enum JsonType {
 
 /* -EBADMSG on syntax (line and column, 1-based, in the last two, which may be NULL), -E2BIG over a limit. */
 int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsigned *ret_line, unsigned *ret_column);
+
+/* Where a value stands, in bytes from the start of the text; `key` is that of its key, or its own. */
+typedef struct JsonPlace {
+        uint32_t key, value;
+        uint32_t next; /* index of the value behind this one and all that is in it */
+} JsonPlace;
+/* The places of all values, in order of the text: the first member or element of the container at
+ * index i is at i + 1, the one behind that at its `next`. Index 0 is the document. */
+typedef struct JsonPlaces {
+        JsonPlace *items; /* owned */
+        size_t n, allocated;
+        size_t error;       /* on failure: where reading stopped */
+        const char *reason; /* on failure, where more than syntax was wrong; static, else NULL */
+} JsonPlaces;
+/* As json_parse(), recording places; those of a text that was refused are of no use but `error`. */
+int json_parse_places(const char *text, size_t n, JsonLimits limits, Json **ret, JsonPlaces *places);
+void json_places_done(JsonPlaces *p);
+/* Line and column (in characters), 1-based, of a byte of the text. */
+void json_place_find(const char *text, size_t at, unsigned *ret_line, unsigned *ret_column);
 Json *json_ref(Json *j);
 Json *json_free(Json *j); /* drops a reference; NULL is fine; returns NULL */
 DEFINE_CLEANUP(Json *, json_free);

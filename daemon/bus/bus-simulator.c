@@ -78,7 +78,8 @@ typedef struct InjectArguments {
 /* clang-format off */
 static const OptionRow inject_rows[] = {
         { "kind", OPTION_STRING, offsetof(InjectArguments, kind), 32,
-          .expect = "\"error\", \"delay\", \"hang\", \"no-effect\" or \"wrong-driver\" (s)" },
+          .expect = "\"error\", \"delay\", \"hang\", \"no-effect\", \"wrong-driver\", \"all-ones\", \"rrs\" or "
+                    "\"altered\" (s)" },
         { "error", OPTION_U32, offsetof(InjectArguments, error), 4095, .expect = "an errno (u)" },
         { "delay", OPTION_U64, offsetof(InjectArguments, delay), .expect = "microseconds (t)" },
         { "times", OPTION_U32, offsetof(InjectArguments, times), .expect = "a number, 0 for ever (u)" },

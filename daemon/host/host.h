@@ -184,6 +184,8 @@ typedef struct HostResult {
 typedef struct HostJobCallbacks {
         void (*step_started)(HostJob *job, size_t step, void *userdata);
         void (*step_done)(HostJob *job, size_t step, bool undo, int error, void *userdata);
+        /* What a step found, for the record: printable UTF-8, before its step_done. May be NULL. */
+        void (*evidence)(HostJob *job, size_t step, const char *text, void *userdata);
         /* For PLAN, single attributes of its devices, `live` without HOST_READ_LIVE: see STEP_VERIFY. */
         void (*device)(HostJob *job, HostDeviceFacts *facts, void *userdata);
         void (*group)(HostJob *job, IommuGroupFacts *group, void *userdata);      /* callee may move */

@@ -333,6 +333,20 @@ static int on_steps(HostJob *job, Decoder *d) {
         return 0;
 }
 
+static int on_evidence(HostJob *job, Decoder *d) {
+        _cleanup_free_ char *text = NULL;
+        uint32_t step;
+        int r = decode_evidence(d, &step, &text);
+
+        if (r < 0)
+                return r;
+        if (!job->plan || step >= job->plan->n_steps)
+                return -EBADMSG;
+        if (!job->detached && job->callbacks.evidence)
+                job->callbacks.evidence(job, step, text, job->userdata);
+        return 0;
+}
+
 static int on_finished(HostJob *job, Decoder *d) {
         _cleanup_free_ PciHolder *holders = NULL;
         Session *s = job->session;
@@ -364,6 +378,8 @@ static int dispatch(HostJob *job, ProtocolMessage *m) {
         switch (m->type) {
         case PROTOCOL_STEPS:
                 return on_steps_alone(job, &d);
+        case PROTOCOL_EVIDENCE:
+                return on_evidence(job, &d);
         case PROTOCOL_DEVICE:
                 return on_device(job, &d);
         case PROTOCOL_GROUP:

@@ -507,6 +507,38 @@ int decode_steps(Decoder *d, ProtocolStep ret[PROTOCOL_STEPS_MAX], size_t *ret_n
         return 0;
 }
 
+void encode_evidence(Encoder *e, uint32_t step, const char *text) {
+        size_t n = strlen(text);
+
+        encode_u32(e, step);
+        encode_bytes(e, text, MIN(n, (size_t) PROTOCOL_EVIDENCE_MAX));
+}
+
+int decode_evidence(Decoder *d, uint32_t *ret_step, char **ret_text) {
+        const char *text;
+        char *copy = NULL;
+        uint32_t step;
+        size_t n;
+
+        assert(d);
+        assert(ret_step);
+        assert(ret_text);
+        step = decode_u32(d);
+        text = decode_bytes(d, PROTOCOL_EVIDENCE_MAX, &n);
+        if (step >= PLAN_STEPS_MAX)
+                fail(d, -EBADMSG);
+        if (text && (memchr(text, 0, n) || !utf8_is_valid(text, n)))
+                fail(d, -EBADMSG);
+        if (decoder_finish(d) < 0)
+                return d->error;
+        copy = strndup(text, n);
+        if (!copy)
+                return -ENOMEM;
+        *ret_step = step;
+        *ret_text = copy;
+        return 0;
+}
+
 void encode_result(Encoder *e, const HostResult *r) {
         assert(r);
         encode_u8(e, (uint8_t) r->outcome);

@@ -18,12 +18,14 @@
 #define PROTOCOL_FDS_MAX 4U
 #define PROTOCOL_DEVICES_MAX 65536U
 #define PROTOCOL_STUCK_MAX 256U
+#define PROTOCOL_EVIDENCE_MAX 32768U
 
 typedef enum ProtocolType {
         PROTOCOL_HELLO,
         PROTOCOL_REQUEST,
         PROTOCOL_CANCEL,
         PROTOCOL_STEPS,    /* what became of steps since the last message, in order: each wakes the daemon */
+        PROTOCOL_EVIDENCE, /* what a step found; its steps message may still wait */
         PROTOCOL_DEVICE,   /* what is known of a device so far; the last one of a device says so */
         PROTOCOL_GROUP,
         PROTOCOL_SLOT,
@@ -102,6 +104,8 @@ typedef struct ProtocolStep {
 void encode_steps(Encoder *e, const ProtocolStep *steps, size_t n);
 /* What follows them is left to be decoded. 0 or the sticky error. */
 int decode_steps(Decoder *d, ProtocolStep ret[PROTOCOL_STEPS_MAX], size_t *ret_n);
+void encode_evidence(Encoder *e, uint32_t step, const char *text);
+int decode_evidence(Decoder *d, uint32_t *ret_step, char **ret_text); /* malloc'd, never NULL */
 void encode_result(Encoder *e, const HostResult *r);
 /* Holders are malloc'd into *ret_holders, which the caller frees; ret->holders points there. */
 int decode_result(Decoder *d, HostResult *ret, PciHolder **ret_holders);

@@ -192,6 +192,10 @@ SimDevice *sim_device_free(SimDevice *d) {
         free(d->native);
         free(d->native_module);
         free(d->children_driver);
+        free(d->reset_methods);
+        free(d->reference);
+        if (d->host)
+                sim_task_disarm(d->host, &d->silence);
         free(d);
         return NULL;
 }

@@ -17,6 +17,9 @@ static const char *const fault_kinds[_SIM_FAULT_KIND_MAX] = {
         [SIM_FAULT_HANG] = "hang",
         [SIM_FAULT_NO_EFFECT] = "no-effect",
         [SIM_FAULT_WRONG_DRIVER] = "wrong-driver",
+        [SIM_FAULT_ALL_ONES] = "all-ones",
+        [SIM_FAULT_RRS] = "rrs",
+        [SIM_FAULT_ALTERED] = "altered",
 };
 
 SimFaultKind sim_fault_kind_from_string(const char *s) {

@@ -131,6 +131,8 @@ static void step_end(SimJob *job, int error) {
                 sim_step_explain(job, error);
                 job->result.failed_step = job->step;
         }
+        if (!job->detached && job->evidence[0] && job->callbacks.evidence)
+                job->callbacks.evidence((HostJob *) job, job->step, job->evidence, job->userdata);
         if (!job->detached && job->callbacks.step_done)
                 job->callbacks.step_done((HostJob *) job, job->step, undo, error, job->userdata);
         if (error < 0 && !undo) {

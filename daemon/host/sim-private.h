@@ -58,6 +58,11 @@ typedef struct SimDevice {
         bool dead;             /* pulled out: configuration space reads all-ones */
         bool told_removal;     /* the vfio-dev remove event was sent for the unbind that waits */
         unsigned busy;         /* kernel operations that wait inside with the device's lock */
+        char *reset_methods;   /* all that it has, once their order was changed; NULL: as the attribute says */
+        PciConfig *reference;  /* what the worker keeps of it; NULL: none */
+        usec_t silent_until;   /* after a reset: configuration space does not answer */
+        bool silent_rrs;       /* … with Request Retry Status instead of all-ones */
+        SimTask silence;
 } SimDevice;
 
 typedef struct SimGroup {
@@ -212,6 +217,7 @@ struct SimJob {
         size_t failed_probe; /* SIZE_MAX: none; else what came of it is undone, whatever it is */
         HostResult result, why; /* why: of the step that failed, while undoing */
         PciUse holders;   /* of a refusal */
+        char evidence[512]; /* of the step at hand */
         char finding[160], found[PCI_DRIVER_NAME_MAX];
         bool has_found;
 };
@@ -234,6 +240,19 @@ bool sim_step_waits_in_worker(const Step *s, bool undo);
 /* Whether what runs now is touched by a fault of this kind; uses it up. */
 bool sim_step_fault(SimJob *job, SimFaultKind kind, SimFault *ret);
 void sim_step_explain(SimJob *job, int error);
+
+/* sim-clean.c */
+bool sim_device_answers(const SimDevice *d);
+/* time 0: for ever */
+void sim_device_silence(SimDevice *d, bool rrs, usec_t time);
+/* Configuration space as a read of that range is answered now. */
+void sim_device_read(const SimDevice *d, size_t offset, size_t n, uint8_t *ret);
+int sim_reset_step(SimJob *job, SimDevice *d, const char *method);
+int sim_hold_power(SimDevice *d, const char *value);
+int sim_set_reset_method(SimDevice *d, const char *value);
+int sim_take_reference(SimJob *job, SimDevice *d);
+int sim_compare_config(SimJob *job, SimDevice *d);
+int sim_hook(SimJob *job, const Step *s);
 
 /* sim-read.c */
 void sim_read(SimJob *job);

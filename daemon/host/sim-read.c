@@ -29,8 +29,7 @@ static PciConfigFacts *read_config(const SimDevice *d) {
                 uint8_t bytes[PCI_CONFIG_SIZE_EXTENDED];
 
                 assert(n <= sizeof(bytes));
-                for (size_t i = 0; i < n; i++)
-                        bytes[i] = d->dead ? 0xff : pci_config_u8(stored, offset + i);
+                sim_device_read(d, offset, n, bytes);
                 if (pci_config_set(image, offset, bytes, n) < 0)
                         break;
         }

@@ -94,6 +94,11 @@ usec_t sim_step_time(SimJob *job) {
         case STEP_SET_NODE_OWNER:
         case STEP_AWAIT_READY:
         case STEP_VERIFY:
+        case STEP_HOLD_POWER:
+        case STEP_SET_RESET_METHOD:
+        case STEP_TAKE_REFERENCE:
+        case STEP_COMPARE_CONFIG:
+        case STEP_HOOK:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -305,13 +310,23 @@ static int run_forward(SimJob *job, SimDevice *d, const Step *s) {
         case STEP_TRIAL_ATTACH:
                 return trial_attach(job);
         case STEP_RESET:
-                return sim_reset(d, strempty(s->value));
+                return sim_reset_step(job, d, strempty(s->value));
         case STEP_AWAIT_READY:
-                return d->dead ? SIM_BLOCKED : 0;
+                return sim_device_answers(d) ? 0 : SIM_BLOCKED;
         case STEP_SET_NUMVFS:
                 return set_numvfs(job, d, strempty(s->value));
         case STEP_VERIFY:
                 return verify(job, d, s);
+        case STEP_HOLD_POWER:
+                return sim_hold_power(d, strempty(s->value));
+        case STEP_SET_RESET_METHOD:
+                return sim_set_reset_method(d, strempty(s->value));
+        case STEP_TAKE_REFERENCE:
+                return sim_take_reference(job, d);
+        case STEP_COMPARE_CONFIG:
+                return sim_compare_config(job, d);
+        case STEP_HOOK:
+                return sim_hook(job, s);
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -338,11 +353,18 @@ static int run_undo(SimJob *job, SimDevice *d, const Step *s) {
                 return r == -ENOENT ? 0 : r; /* no node, no owner */
         case STEP_SET_NUMVFS:
                 return set_numvfs(job, d, to);
+        case STEP_HOLD_POWER:
+                return sim_hold_power(d, to);
+        case STEP_SET_RESET_METHOD:
+                return sim_set_reset_method(d, to);
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
         case STEP_AWAIT_READY:
         case STEP_VERIFY:
+        case STEP_TAKE_REFERENCE:
+        case STEP_COMPARE_CONFIG:
+        case STEP_HOOK:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -357,7 +379,7 @@ int sim_step_run(SimJob *job) {
         int r;
 
         assert(job);
-        job->finding[0] = 0;
+        job->finding[0] = job->evidence[0] = 0;
         job->has_found = false;
         if (s->has_device) {
                 d = sim_device(sim_of(job->host), s->device);

@@ -20,6 +20,9 @@ typedef enum SimFaultKind {
         SIM_FAULT_HANG,       /* never returns (until sim_fault_clear) */
         SIM_FAULT_NO_EFFECT,  /* "succeeds" and changes nothing (bind to nothing) */
         SIM_FAULT_WRONG_DRIVER, /* another driver wins */
+        SIM_FAULT_ALL_ONES,   /* of a reset: configuration space reads all-ones for `delay`; 0: for ever */
+        SIM_FAULT_RRS,        /* the same with Request Retry Status */
+        SIM_FAULT_ALTERED,    /* of a reset: a register differs afterwards */
         _SIM_FAULT_KIND_MAX,
 } SimFaultKind;
 SimFaultKind sim_fault_kind_from_string(const char *s);

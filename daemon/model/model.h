@@ -65,6 +65,8 @@ struct Device {
         Job *job;               /* that works on it, NULL */
         bool stuck, gone;
         char *quarantine;       /* reason; NULL: not quarantined */
+        char *dirty_owner;      /* last owner, of whom it was not cleaned since; NULL: clean */
+        uid_t dirty_uid;
         DeviceHealth health;
         char **blockers;        /* strv of codes, "" list: assignable; kept by the engine */
         uint64_t generation;    /* grows with each change of anything shown */

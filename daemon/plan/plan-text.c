@@ -37,6 +37,18 @@ static char *describe_device(const Step *s, const char *address) {
         case STEP_VERIFY:
                 return isempty(s->expect) ? strjoinf("verify %s in group %u", address, s->group) :
                                             strjoinf("verify %s on %s in group %u", address, s->expect, s->group);
+        case STEP_HOLD_POWER:
+                return streq(strempty(s->value), "on") ? strjoinf("keep %s powered", address) :
+                                                         strjoinf("set the power control of %s to %s", address,
+                                                                  strempty(s->value));
+        case STEP_SET_RESET_METHOD:
+                return strjoinf("set the reset methods of %s to %s", address, strempty(s->value));
+        case STEP_TAKE_REFERENCE:
+                return strjoinf("keep the configuration of %s as reference", address);
+        case STEP_COMPARE_CONFIG:
+                return strjoinf("compare the configuration of %s with the reference", address);
+        case STEP_HOOK:
+                return strjoinf("run hook %s for %s", strempty(s->expect), address);
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -69,11 +81,18 @@ char *step_describe_undo(const Step *s) {
                 return strjoinf("give the VFIO node of group %u to %s", s->group, undo);
         case STEP_SET_NUMVFS:
                 return strjoinf("set the number of virtual functions of %s to %s", address, undo);
+        case STEP_HOLD_POWER:
+                return strjoinf("set the power control of %s to %s", address, undo);
+        case STEP_SET_RESET_METHOD:
+                return strjoinf("set the reset methods of %s to %s", address, undo);
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
         case STEP_AWAIT_READY:
         case STEP_VERIFY:
+        case STEP_TAKE_REFERENCE:
+        case STEP_COMPARE_CONFIG:
+        case STEP_HOOK:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;

@@ -22,6 +22,11 @@ static const char *const step_types[_STEP_TYPE_MAX] = {
         [STEP_AWAIT_READY] = "await-ready",
         [STEP_SET_NUMVFS] = "set-numvfs",
         [STEP_VERIFY] = "verify",
+        [STEP_HOLD_POWER] = "hold-power",
+        [STEP_SET_RESET_METHOD] = "set-reset-method",
+        [STEP_TAKE_REFERENCE] = "take-reference",
+        [STEP_COMPARE_CONFIG] = "compare-config",
+        [STEP_HOOK] = "hook",
 };
 
 static const char *const plan_kinds[_PLAN_KIND_MAX] = {
@@ -29,6 +34,7 @@ static const char *const plan_kinds[_PLAN_KIND_MAX] = {
         [PLAN_RELEASE] = "release",
         [PLAN_RESET] = "reset",
         [PLAN_SET_NUMVFS] = "set-numvfs",
+        [PLAN_CLEAN] = "clean",
 };
 
 const char *step_type_to_string(StepType t) {
@@ -46,6 +52,11 @@ StepType step_type_from_string(const char *s) {
 
 bool step_type_is_removal(StepType t) {
         return t == STEP_SET_NUMVFS;
+}
+
+bool step_type_is_cleaning(StepType t) {
+        return t == STEP_RESET || t == STEP_AWAIT_READY || t == STEP_COMPARE_CONFIG || t == STEP_HOOK ||
+               t == STEP_SET_RESET_METHOD || t == STEP_HOLD_POWER;
 }
 
 const char *plan_kind_to_string(PlanKind k) {
@@ -140,12 +151,17 @@ const char *step_undo_value(const Step *s) {
                 return s->undo ? s->undo : "0:0";
         case STEP_SET_OVERRIDE:
         case STEP_SET_NUMVFS:
+        case STEP_HOLD_POWER:
+        case STEP_SET_RESET_METHOD:
                 return s->undo;
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
         case STEP_AWAIT_READY:
         case STEP_VERIFY:
+        case STEP_TAKE_REFERENCE:
+        case STEP_COMPARE_CONFIG:
+        case STEP_HOOK:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 return NULL;

@@ -27,6 +27,17 @@ typedef enum StepType {
         STEP_SET_NUMVFS,     /* value: number. Undo: `undo` */
         STEP_VERIFY,         /* identity, driver = expect, same group as planned. Of a release: tells the override that
                               * it leaves, as a device's facts */
+        /* Device: value of power/control, "on" keeps it out of D3. Undo: `undo`. A kernel without runtime power
+         * management has no such file: nothing to do. */
+        STEP_HOLD_POWER,
+        STEP_SET_RESET_METHOD, /* value: methods in order, "flr bus". Undo: `undo` */
+        /* Keeps what configuration space shows now as the reference of this device. Undo: none; a reference that is
+         * there says nothing by itself. */
+        STEP_TAKE_REFERENCE,
+        STEP_COMPARE_CONFIG, /* with the reference and with the kernel's resources */
+        /* Runs the administrator's program `expect` below hooks.d with `value`, a JSON object, on its standard input.
+         * timeout: its time limit. Undo: none. */
+        STEP_HOOK,
         _STEP_TYPE_MAX,
         _STEP_TYPE_INVALID = -EINVAL,
 } StepType;
@@ -34,6 +45,8 @@ const char *step_type_to_string(StepType t); /* "prove-unheld" … */
 StepType step_type_from_string(const char *s);
 /* remove, rescan, slot power, VF count: one on the whole host at a time. */
 bool step_type_is_removal(StepType t);
+/* Steps that make and prove a device clean: a failure of one says something of the device. */
+bool step_type_is_cleaning(StepType t);
 
 typedef struct Step {
         StepType type;
@@ -51,6 +64,7 @@ typedef enum PlanKind {
         PLAN_RELEASE,
         PLAN_RESET,
         PLAN_SET_NUMVFS,
+        PLAN_CLEAN, /* a dirty or quarantined device is verified clean */
         _PLAN_KIND_MAX,
         _PLAN_KIND_INVALID = -EINVAL,
 } PlanKind;

@@ -47,6 +47,8 @@
           "add a method that the device has to clean.reset: pciassignctl show DEVICE")             \
         X(OWNED, "owned", OWNED, false,                                                            \
           "wait until its owner releases it")                                                      \
+        X(DIRTY, "dirty", NOT_SUPPORTED, true,                                                     \
+          "it cannot be cleaned: give it to its last owner again, or choose another one")          \
         X(MOUNT, "host-mount", HOST_CRITICAL, true,                                                \
           "unmount the file system, or choose another device")                                     \
         X(SWAP, "host-swap", HOST_CRITICAL, true,                                                  \

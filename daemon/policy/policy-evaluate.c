@@ -48,11 +48,11 @@ static bool grants_to(const PolicyOwner *o, const PolicyAsk *ask) {
 }
 
 static bool may_own(const PolicySettings *s, const PolicyAsk *ask) {
-        if (!s->owners_set)
+        if (!s->owners.set)
                 return ask->manager;
-        for (size_t i = 0; i < s->n_owners; i++)
-                if (glob_matches(s->owners[i].glob, ask->owner) &&
-                    (ask->manager || grants_to(s->owners + i, ask)))
+        for (size_t i = 0; i < s->owners.n; i++)
+                if (glob_matches(s->owners.items[i].glob, ask->owner) &&
+                    (ask->manager || grants_to(s->owners.items + i, ask)))
                         return true;
         return false;
 }
@@ -62,7 +62,7 @@ static void check_permission(const Question *a, bool parked) {
 
         if (s->assign == POLICY_ASSIGN_DENY)
                 refuse(a, BLOCKER_POLICY_DENIED, POLICY_KEY_ASSIGN);
-        if (!a->ask->owner || (parked && !s->owners_set))
+        if (!a->ask->owner || (parked && !s->owners.set))
                 return;
         if (!may_own(s, a->ask))
                 refuse(a, BLOCKER_POLICY_OWNER, POLICY_KEY_OWNERS);
@@ -193,10 +193,10 @@ static void check_reset(const Question *a) {
         const PolicySettings *s = &a->rule->settings;
         const PciFacts *f = a->q->members[a->i].facts;
 
-        if (s->n_reset_methods == 0 || f->state[PCI_ATTRIBUTE_RESET_METHOD] == FACT_UNREAD)
+        if (s->reset.n == 0 || f->state[PCI_ATTRIBUTE_RESET_METHOD] == FACT_UNREAD)
                 return;
-        for (size_t i = 0; i < s->n_reset_methods; i++)
-                if (list_has(f->reset_method, s->reset_methods[i]))
+        for (size_t i = 0; i < s->reset.n; i++)
+                if (list_has(f->reset_method, s->reset.methods[i]))
                         return;
         refuse(a, BLOCKER_POLICY_RESET, POLICY_KEY_CLEAN_RESET);
 }

@@ -1,51 +1,116 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A compiled policy and what can be asked of it: its rules, its defaults, the hash that tells an
- * unchanged one. Without any file it is what is built in: every owner string, by root and managers,
- * nothing done to a device that nobody asked for.
+ * A policy: its files read one after the other, what their rules leave out filled in from the
+ * defaults, the index built. Only then is it there, and nothing changes it any more. Without any
+ * file it is what is built in: every owner string, by root and managers, nothing done to a device
+ * that nobody asked for.
  */
 
 #include "policy/policy.h"
 
 #include <assert.h>
 
-#include "base/strutil.h"
 #include "policy/policy-private.h"
 
+#define SECOND UINT64_C(1000000)
+
+/* The same as `standard` of each key says. */
 void policy_settings_init(PolicySettings *s) {
         assert(s);
         *s = (PolicySettings) {
                 .limit = UINT32_MAX,
                 .lifetimes = POLICY_LIFETIME_ALL,
-                .ready_timeout = 60 * UINT64_C(1000000),
+                .ready_timeout = 60 * SECOND,
                 .correctable.then = POLICY_ERROR_NOTIFY,
                 .non_fatal.then = POLICY_ERROR_NOTIFY | POLICY_ERROR_RECOVER,
                 .fatal.then = POLICY_ERROR_NOTIFY | POLICY_ERROR_RECOVER | POLICY_ERROR_QUARANTINE,
-                .unplug_grace = 30 * UINT64_C(1000000),
-                .surprise_grace = 5 * UINT64_C(1000000),
-                .release_grace = 30 * UINT64_C(1000000),
+                .unplug_grace = 30 * SECOND,
+                .surprise_grace = 5 * SECOND,
+                .release_grace = 30 * SECOND,
                 .unplug_then = POLICY_THEN_REFUSE,
         };
 }
 
-int policy_compile(const PolicyText *texts, size_t n, const PolicyOptions *options _unused_,
-                   PolicyProblems *problems, Policy **ret) {
-        _cleanup_(policy_freep) Policy *p = NULL;
+static Policy *policy_new(void) {
+        Policy *p = calloc(1, sizeof(*p));
 
-        assert(texts || n == 0);
-        assert(problems);
-        assert(ret);
-        if (n > 0)
-                return -EOPNOTSUPP;
-        p = calloc(1, sizeof(*p));
         if (!p)
-                return -ENOMEM;
+                return NULL;
         p->hash = HASH_INIT;
         p->defaults = (PolicyRule) {
                 .name = "", .file = "built-in", .pointer = "", .index = SIZE_MAX
         };
         policy_settings_init(&p->defaults.settings);
+        return p;
+}
+
+/* What the rules leave out, from the defaults. */
+static void complete(Policy *p) {
+        for (size_t i = 0; i < p->n_rules; i++) {
+                PolicyRule *rule = &p->rules[i]->rule;
+
+                for (unsigned k = 0; k < _POLICY_KEY_MAX; k++) {
+                        if (rule->set & UINT64_C(1) << k)
+                                continue;
+                        memcpy(policy_settings_field(&rule->settings, k),
+                               policy_settings_field(&p->defaults.settings, k),
+                               policy_key_info(k)->size);
+                        rule->origins[k] = p->defaults.origins[k];
+                }
+        }
+}
+
+static void add_to_hash(Policy *p, const PolicyText *t) {
+        uint64_t sizes[] = { strlen(t->file), t->size };
+
+        p->hash = hash_bytes(p->hash, sizes, sizeof(sizes));
+        p->hash = hash_bytes(p->hash, t->file, strlen(t->file));
+        if (t->size > 0)
+                p->hash = hash_bytes(p->hash, t->text, t->size);
+}
+
+static int read_files(PolicyReader *x, const PolicyText *texts, size_t n) {
+        if (n > POLICY_FILES_MAX) {
+                x->text = texts + POLICY_FILES_MAX;
+                policy_problem_add(x, 0, strdup(""), strjoinf("%zu files", n),
+                                   strjoinf("at most %u", POLICY_FILES_MAX));
+                return x->failed ? -ENOMEM : 0;
+        }
+        for (size_t i = 0; i < n; i++) {
+                int r = policy_file_read(x, texts + i);
+
+                if (r < 0)
+                        return r;
+                add_to_hash(x->policy, texts + i);
+        }
+        return 0;
+}
+
+int policy_compile(const PolicyText *texts, size_t n, const PolicyOptions *options,
+                   PolicyProblems *problems, Policy **ret) {
+        _cleanup_(policy_freep) Policy *p = policy_new();
+        _cleanup_(hashmap_freep) Hashmap *names = hashmap_new_string();
+        PolicyReader x = { .policy = p, .options = options, .problems = problems, .names = names };
+        int r;
+
+        assert(texts || n == 0);
+        assert(problems);
+        assert(ret);
+        *problems = (PolicyProblems) {};
+        if (!p || !names)
+                return -ENOMEM;
+        r = read_files(&x, texts, n);
+        if (r >= 0 && problems->n > 0)
+                return -EBADMSG;
+        if (r >= 0) {
+                complete(p);
+                r = policy_index_build(p);
+        }
+        if (r < 0) {
+                policy_problems_done(problems);
+                return r;
+        }
         *ret = TAKE_PTR(p);
         return 0;
 }
@@ -53,7 +118,9 @@ int policy_compile(const PolicyText *texts, size_t n, const PolicyOptions *optio
 Policy *policy_free(Policy *p) {
         if (!p)
                 return NULL;
+        policy_index_done(&p->index);
         policy_arena_done(&p->arena);
+        free(p->rules);
         free(p);
         return NULL;
 }
@@ -71,16 +138,10 @@ size_t policy_n_rules(const Policy *p) {
 const PolicyRule *policy_rule_at(const Policy *p, size_t i) {
         assert(p);
         assert(i < p->n_rules);
-        return p->rules + i;
+        return &p->rules[i]->rule;
 }
 
 const PolicyRule *policy_defaults(const Policy *p) {
         assert(p);
-        return &p->defaults;
-}
-
-const PolicyRule *policy_match(const Policy *p, const PolicySubject *s) {
-        assert(p);
-        assert(s);
         return &p->defaults;
 }

@@ -70,12 +70,25 @@ typedef struct PolicyBar {
         uint64_t size; /* bytes, a power of two; UINT64_MAX: "max"; 0: leave */
 } PolicyBar;
 
+typedef struct PolicyOwners {
+        bool set; /* false: every owner string, by root and managers */
+        const PolicyOwner *items; size_t n;
+} PolicyOwners;
+
+typedef struct PolicyReset {
+        const char *methods[POLICY_RESET_METHODS_MAX]; size_t n; /* 0: the kernel's order */
+        bool none; /* []: do not reset (said in the record, the device stays dirty) */
+} PolicyReset;
+
+typedef struct PolicyHooks {
+        const char *names[POLICY_HOOKS_MAX]; size_t n; /* below hooks.d, in order */
+} PolicyHooks;
+
 /* Every value a rule has, whether it stands in the rule, comes from `defaults`, or is built in.
  * What is pointed to belongs to the Policy. */
 typedef struct PolicySettings {
         PolicyAssign assign;
-        const PolicyOwner *owners; size_t n_owners; /* none: every owner string, by root and managers */
-        bool owners_set;
+        PolicyOwners owners;
         uint32_t limit;          /* requested functions per owner under this rule; UINT32_MAX: none */
         PolicyGroup group;
         const char *driver;      /* NULL: "auto", by the kernel's vfio_pci: aliases */
@@ -87,10 +100,9 @@ typedef struct PolicySettings {
         bool p2p_deny;           /* else same-owner */
         PolicySwitch no_snoop, d3cold;
         bool ats_deny;
-        const char *reset_methods[POLICY_RESET_METHODS_MAX]; size_t n_reset_methods; /* none: the kernel's order */
-        bool reset_none;         /* "reset": []: do not reset (said in the record, device stays dirty) */
+        PolicyReset reset;
         uint64_t ready_timeout;  /* µs */
-        const char *hooks[POLICY_HOOKS_MAX]; size_t n_hooks; /* names below hooks.d, in order */
+        PolicyHooks hooks;
         PolicyErrors correctable, non_fatal, fatal;
         uint64_t unplug_grace, surprise_grace, release_grace; /* µs */
         PolicyThen unplug_then;

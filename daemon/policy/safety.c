@@ -27,6 +27,8 @@ static void check_presence(const VerdictQuestion *q, size_t i, Verdict *v) {
                 verdict_add(v, q, BLOCKER_STUCK, i, m->stuck ? NULL : "reading it blocks");
         if (m->quarantine)
                 verdict_add(v, q, BLOCKER_QUARANTINED, i, m->quarantine);
+        if (m->dirty)
+                verdict_add(v, q, BLOCKER_DIRTY, i, m->dirty);
 }
 
 static void check_knowledge(const VerdictQuestion *q, size_t i, Verdict *v) {

@@ -105,6 +105,7 @@ static const char *const reasons[_BLOCKER_MAX] = {
         [BLOCKER_POLICY_BAR] = "cannot have the BARs that a rule asks for",
         [BLOCKER_POLICY_RESET] = "has none of the reset methods that a rule allows",
         [BLOCKER_OWNED] = "belongs to another owner",
+        [BLOCKER_DIRTY] = "was not cleaned after its last owner",
         [BLOCKER_MOUNT] = "carries a mounted file system of the host",
         [BLOCKER_SWAP] = "carries swap of the host",
         [BLOCKER_STORAGE] = "carries storage that the host uses",

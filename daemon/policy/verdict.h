@@ -32,6 +32,7 @@ typedef struct VerdictMember {
         bool stuck, gone;
         int read_error;         /* of the last read by a worker; 0 */
         const char *quarantine; /* reason */
+        const char *dirty;      /* its last owner, where it may not go to another one; NULL */
         const char *owner;      /* other owner of the function or its group */
         const char *job;        /* what is being done to it */
         const char *driver;     /* VFIO driver chosen for it */

@@ -109,6 +109,8 @@ static int run_step(PlanRun *p, size_t i, bool redo) {
         if (p->w->gone)
                 return -EPIPE;
         r = step_do(&s);
+        if (s.evidence && s.evidence[0])
+                worker_evidence(p->w, i, s.evidence);
         worker_step_done(p->w, i, false, r);
         if (r < 0)
                 explain(p, &s, i, false, r);

@@ -25,6 +25,7 @@ void step_run_done(StepRun *s) {
         assert(s);
         s->fd = safe_close(s->fd);
         pci_use_done(&s->use);
+        free(s->evidence);
 }
 
 static int read_id(int fd, PciAttribute a, uint16_t *ret) {
@@ -256,6 +257,16 @@ int step_do(StepRun *s) {
                 return step_do_numvfs(s, strempty(step->value));
         case STEP_VERIFY:
                 return step_do_verify(s);
+        case STEP_HOLD_POWER:
+                return step_do_hold_power(s, strempty(step->value));
+        case STEP_SET_RESET_METHOD:
+                return step_do_reset_method(s, strempty(step->value));
+        case STEP_TAKE_REFERENCE:
+                return step_do_take_reference(s);
+        case STEP_COMPARE_CONFIG:
+                return step_do_compare_config(s);
+        case STEP_HOOK:
+                return step_do_hook(s);
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -307,11 +318,18 @@ int step_undo(StepRun *s) {
                 return r == -ENOENT ? 0 : r; /* the node went with the driver */
         case STEP_SET_NUMVFS:
                 return step_do_numvfs(s, undo);
+        case STEP_HOLD_POWER:
+                return step_do_hold_power(s, undo);
+        case STEP_SET_RESET_METHOD:
+                return step_do_reset_method(s, undo);
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
         case STEP_AWAIT_READY:
         case STEP_VERIFY:
+        case STEP_TAKE_REFERENCE:
+        case STEP_COMPARE_CONFIG:
+        case STEP_HOOK:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;

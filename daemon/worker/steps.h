@@ -21,6 +21,7 @@ typedef struct StepRun {
         char found[PCI_DRIVER_NAME_MAX];
         char detail[256];
         PciUse use;             /* holders */
+        char *evidence;         /* what it found, for the record; printable UTF-8, owned */
 } StepRun;
 void step_run_done(StepRun *s);
 #define _cleanup_step_run_ _cleanup_(step_run_done)
@@ -48,6 +49,16 @@ int step_do_numvfs(StepRun *s, const char *value);
 int step_do_reset(StepRun *s);
 int step_do_await_ready(StepRun *s);
 int step_do_verify(StepRun *s);
+int step_do_hold_power(StepRun *s, const char *value);
+int step_do_reset_method(StepRun *s, const char *value);
+int step_do_take_reference(StepRun *s);
+int step_do_compare_config(StepRun *s);
+int step_do_hook(StepRun *s);
+/* reference.c: what a device's configuration space showed before an owner got it. Reading: -ENOENT there is none of
+ * this card, -EBADMSG the file is damaged. */
+int reference_write(const Worker *w, const PlanDevice *p, const PciConfig *c);
+int reference_read(const Worker *w, const PlanDevice *p, PciConfig *ret);
+int reference_parse(const void *data, size_t n, const PlanDevice *p, PciConfig *ret);
 int step_do_node_owner(StepRun *s, const char *value);
 int step_do_trial_attach(StepRun *s);
 /* timeout 0: look once. -EBUSY with the holders in s->use, -ENOTBLK with the proof in s->detail. */

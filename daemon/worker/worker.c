@@ -57,6 +57,11 @@ void worker_step_done(Worker *w, size_t step, bool undo, int error) {
         add_step(w, &(ProtocolStep) { .step = (uint32_t) step, .undo = undo, .done = true, .error = error });
 }
 
+void worker_evidence(Worker *w, size_t step, const char *text) {
+        encode_evidence(&w->encoder, (uint32_t) step, text);
+        worker_send(w, PROTOCOL_EVIDENCE, NULL, 0);
+}
+
 void worker_finish(Worker *w, const HostResult *result) {
         encode_gathered(w);
         encode_result(&w->encoder, result);

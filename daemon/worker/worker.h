@@ -29,6 +29,8 @@ void worker_progress(Worker *w);
 /* A step begins. quick: it cannot sleep in the kernel, so it is told of together with what comes next. */
 void worker_step_started(Worker *w, size_t step, bool undo, bool quick);
 void worker_step_done(Worker *w, size_t step, bool undo, int error);
+/* What a step found. */
+void worker_evidence(Worker *w, size_t step, const char *text);
 void worker_finish(Worker *w, const HostResult *result);
 /* DONE for 0, else FAILED with the errno and "what: the kernel's word for it". */
 void worker_finish_simple(Worker *w, int error, const char *what);

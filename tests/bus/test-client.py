@@ -353,6 +353,22 @@ def run_passes_descriptors_and_keeps_none(world):
 
 
 @scenario
+def placeholders_choose_the_way(world):
+    """The simulated host has groups only: what asks for an iommufd is refused for that, not given a group."""
+    settled(world)
+    for options, word, said in (((), "{iommufd}", "no VFIO character devices"),
+                                (("--api=cdev",), "{vfio}", "no VFIO character devices"),
+                                (("--api=group",), "{iommufd}", "use {container} and {group}")):
+        with run_toy(world, *options, words=[word]) as run:
+            _out, err = run.communicate(timeout=LIMIT)
+            assert run.returncode == 1 and said in err, (word, run.returncode, err)
+    with run_toy(world, words=["{vfio}"]) as run:
+        assert run.stdout.readline().split()[0] == "up"
+        run.stdin.close()
+        assert run.wait(LIMIT) == 0
+
+
+@scenario
 def run_ends_with_a_killed_monitor(world):
     client = settled(world)
     with run_toy(world, words=["{group}"]) as run:

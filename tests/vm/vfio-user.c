@@ -2,15 +2,18 @@
 
 /*
  * An orchestrator and VMM in one, as small as can be: asks the service for devices, receives their descriptors over
- * D-Bus, maps memory for DMA and reads a BAR of each. It needs no privilege but the permission to ask.
+ * D-Bus, maps memory for DMA and reads a BAR of each. It needs no privilege but the permission to ask. With --device
+ * or --cdev it was handed descriptors by whoever executed it, with --node it opens the character devices by itself.
  *
  * Says what happened as one JSON object a line. With --hold it keeps everything open until its standard input ends;
  * with --crash it is killed where it stands, holding everything.
  *
- *   vfio-user [--owner=NAME] [--lifetime=NAME] [--assignment=PATH] [--device-fd] [--release] [--hold|--crash]
- *             DEVICE…
+ *   vfio-user [--owner=NAME] [--lifetime=NAME] [--assignment=PATH] [--api=NAME] [--device-fd] [--release]
+ *             [--hold|--crash] DEVICE…
+ *   vfio-user [--container=FD --device=FD|--iommufd=FD --cdev=FD|--node] [--hold|--crash] DEVICE
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -23,6 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/names.h"
+#include "base/strutil.h"
 #include "vfio-device.h"
 
 #define DEVICES_MAX 16
@@ -37,11 +41,13 @@ typedef struct UserDevice {
 } UserDevice;
 
 typedef struct User {
-        const char *owner, *lifetime, *assignment;
-        bool want_device_fd, release, hold, crash;
+        const char *owner, *lifetime, *assignment, *api;
+        bool want_device_fd, release, hold, crash, by_node;
+        int device, cdev; /* given */
         char **addresses;
         sd_bus *bus;
         char *path; /* the assignment's */
+        char opened_api[16];
         int container, iommufd;
         UserDevice devices[DEVICES_MAX];
         size_t n_devices;
@@ -151,6 +157,8 @@ static int read_shared_key(sd_bus_message *m, const char *key, User *u) {
                 return read_fd(m, &u->container);
         if (streq(key, "iommufd"))
                 return read_fd(m, &u->iommufd);
+        if (streq(key, "api"))
+                return read_string(m, u->opened_api, sizeof(u->opened_api));
         return sd_bus_message_skip(m, "v");
 }
 
@@ -199,6 +207,14 @@ static int read_opened(User *u, sd_bus_message *m) {
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
+static size_t count_cdevs(const User *u) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < u->n_devices; i++)
+                n += u->devices[i].cdev >= 0;
+        return n;
+}
+
 static int open_descriptors(User *u) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
 
@@ -206,8 +222,7 @@ static int open_descriptors(User *u) {
         if (r >= 0)
                 r = sd_bus_message_append_strv(m, u->addresses);
         if (r >= 0)
-                r = u->want_device_fd ? sd_bus_message_append(m, "a{sv}", 1, "device-fd", "b", 1)
-                                      : sd_bus_message_append(m, "a{sv}", 0);
+                r = sd_bus_message_append(m, "a{sv}", 2, "device-fd", "b", (int) u->want_device_fd, "api", "s", u->api);
         if (r < 0)
                 return failed("Open", NULL, r);
         r = call(u, m, "Open", &reply);
@@ -219,6 +234,8 @@ static int open_descriptors(User *u) {
 
         struct json_object *line = event("opened");
         add_number(line, "devices", u->n_devices);
+        add_string(line, "api", u->opened_api);
+        add_number(line, "cdevs", count_cdevs(u));
         add_number(line, "container", u->container >= 0);
         add_number(line, "iommufd", u->iommufd >= 0);
         say(line);
@@ -307,8 +324,42 @@ static int release(User *u) {
         return r;
 }
 
-static int work(User *u) {
-        char byte;
+/* The one entry of the function's vfio-dev directory names its node. */
+static int open_cdev(const char *address) {
+        char path[320];
+        int fd = -ENODEV;
+
+        (void) snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.32s/vfio-dev", address);
+        DIR *d = opendir(path);
+        if (!d)
+                return -errno;
+        for (struct dirent *e = readdir(d); e; e = readdir(d))
+                if (e->d_name[0] != '.') {
+                        (void) snprintf(path, sizeof(path), "/dev/vfio/devices/%s", e->d_name);
+                        fd = open(path, O_RDWR | O_CLOEXEC);
+                        if (fd < 0)
+                                fd = -errno;
+                }
+        (void) closedir(d);
+        return fd;
+}
+
+/* Without the bus: what stands in the arguments, or what the file system lets it open. */
+static int take_given(User *u) {
+        UserDevice *d = &u->devices[u->n_devices++];
+
+        *d = (UserDevice){ .group = -EBADF, .device = u->device, .cdev = u->cdev };
+        (void) snprintf(d->address, sizeof(d->address), "%s", u->addresses[0]);
+        if (!u->by_node)
+                return 0;
+        u->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+        if (u->iommufd < 0)
+                return failed("/dev/iommu", NULL, -errno);
+        d->cdev = open_cdev(d->address);
+        return d->cdev < 0 ? failed("the character device", NULL, d->cdev) : 0;
+}
+
+static int ask_service(User *u) {
         int r = sd_bus_open_system(&u->bus);
         if (r < 0)
                 return failed("bus", NULL, r);
@@ -317,8 +368,13 @@ static int work(User *u) {
                 r = u->path ? 0 : -ENOMEM;
         } else
                 r = assign(u);
-        if (r >= 0)
-                r = open_descriptors(u);
+        return r < 0 ? r : open_descriptors(u);
+}
+
+static int work(User *u) {
+        char byte;
+        int r = u->by_node || u->device >= 0 || u->cdev >= 0 ? take_given(u) : ask_service(u);
+
         if (r >= 0)
                 r = use(u);
         if (r < 0)
@@ -338,11 +394,17 @@ static int parse(int argc, char **argv, User *u) {
                 { "owner", required_argument, NULL, 'o' },     { "lifetime", required_argument, NULL, 'l' },
                 { "assignment", required_argument, NULL, 'a' }, { "device-fd", no_argument, NULL, 'd' },
                 { "release", no_argument, NULL, 'r' },         { "hold", no_argument, NULL, 'h' },
-                { "crash", no_argument, NULL, 'c' },           { NULL, 0, NULL, 0 },
+                { "crash", no_argument, NULL, 'c' },            { "api", required_argument, NULL, 'A' },
+                { "iommufd", required_argument, NULL, 'i' },    { "cdev", required_argument, NULL, 'C' },
+                { "container", required_argument, NULL, 'T' },  { "device", required_argument, NULL, 'D' },
+                { "node", no_argument, NULL, 'n' },             { NULL, 0, NULL, 0 },
         };
+        uint32_t fd;
         int c;
 
-        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
+        while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+                int *to = NULL;
+
                 switch (c) {
                 case 'o': u->owner = optarg; break;
                 case 'l': u->lifetime = optarg; break;
@@ -351,14 +413,26 @@ static int parse(int argc, char **argv, User *u) {
                 case 'r': u->release = true; break;
                 case 'h': u->hold = true; break;
                 case 'c': u->crash = true; break;
+                case 'A': u->api = optarg; break;
+                case 'n': u->by_node = true; break;
+                case 'i': to = &u->iommufd; break;
+                case 'C': to = &u->cdev; break;
+                case 'T': to = &u->container; break;
+                case 'D': to = &u->device; break;
                 default: return -EINVAL;
                 }
+                if (to && parse_u32(optarg, 10, INT32_MAX, &fd) < 0)
+                        return -EINVAL;
+                if (to)
+                        *to = (int) fd;
+        }
         u->addresses = argv + optind;
         return optind < argc ? 0 : -EINVAL;
 }
 
 int main(int argc, char **argv) {
-        User u = { .owner = "vm-lab", .lifetime = "connection", .container = -EBADF, .iommufd = -EBADF };
+        User u = { .owner = "vm-lab", .lifetime = "connection", .api = "auto", .device = -EBADF,
+                   .cdev = -EBADF, .container = -EBADF, .iommufd = -EBADF };
 
         if (parse(argc, argv, &u) < 0) {
                 (void) fprintf(stderr, "usage: %s [OPTION…] DEVICE…\n", argv[0]);

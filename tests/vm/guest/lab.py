@@ -163,6 +163,20 @@ def group_members(pci):
     return sorted(os.listdir(PCI / pci / 'iommu_group/devices'))
 
 
+def default_route(interface):
+    """Makes the host's default route lead over this interface."""
+    run('ip', 'link', 'set', interface, 'up')
+    run('ip', 'addr', 'replace', '10.0.2.15/24', 'dev', interface)
+    run('ip', 'route', 'replace', 'default', 'via', '10.0.2.2')
+
+
+def cdevs(pci):
+    """Nodes of the function's VFIO character devices; none on a kernel without them."""
+    names = [path.name for path in (PCI / pci / 'vfio-dev').glob('*')]
+    return [f'/dev/vfio/devices/{name}' for name in names
+            if os.path.exists(f'/dev/vfio/devices/{name}')]
+
+
 def interfaces(pci):
     """Network interfaces of the function (below it, for virtio)."""
     found = []

@@ -46,9 +46,7 @@ def granted(pci, text):
 def check_plain():
     """Root disk, default route, chipset."""
     interface = lab.interfaces(lab.address('mgmt'))[0]
-    lab.run('ip', 'link', 'set', interface, 'up')
-    lab.run('ip', 'addr', 'replace', '10.0.2.15/24', 'dev', interface)
-    lab.run('ip', 'route', 'replace', 'default', 'via', '10.0.2.2')
+    lab.default_route(interface)
     refused(lab.address('root'), 'the disk of /', disk_node('root'), '→ /')
     refused(lab.address('mgmt'), 'the card of the default route', interface)
     refused('0000:00:1f.0', 'a chipset function')
