@@ -146,7 +146,7 @@ static int set_node_owner(SimHost *h, uint32_t group, const char *owner) {
 }
 
 static bool is_use_of_host(PciCriticalCode c) {
-        return c != PCI_CRITICAL_CONSOLE && c != PCI_CRITICAL_BRIDGE;
+        return c != PCI_CRITICAL_CONSOLE && c != PCI_CRITICAL_CHIPSET;
 }
 
 /* By a trial open of the group's node: one look, or as long as the step may take. */

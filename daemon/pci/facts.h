@@ -239,7 +239,7 @@ typedef enum PciCriticalCode {
         PCI_CRITICAL_REMOTE_STORAGE, /* iSCSI or NVMe-oF session over this NIC */
         PCI_CRITICAL_ROUTE,    /* a NIC that routes use */
         PCI_CRITICAL_CONSOLE,  /* boot VGA, console */
-        PCI_CRITICAL_BRIDGE,   /* bridges, ISA, SMBus, system peripherals */
+        PCI_CRITICAL_CHIPSET,  /* bridges, ISA, SMBus, system peripherals */
         PCI_CRITICAL_MEMORY,   /* CXL memory in use as system RAM or region */
         _PCI_CRITICAL_MAX,
 } PciCriticalCode;

@@ -21,7 +21,7 @@ static const char *const critical_names[_PCI_CRITICAL_MAX] = {
         [PCI_CRITICAL_REMOTE_STORAGE] = "remote-storage",
         [PCI_CRITICAL_ROUTE] = "route",
         [PCI_CRITICAL_CONSOLE] = "console",
-        [PCI_CRITICAL_BRIDGE] = "bridge",
+        [PCI_CRITICAL_CHIPSET] = "chipset",
         [PCI_CRITICAL_MEMORY] = "memory",
 };
 
@@ -206,7 +206,7 @@ int pci_use_add_builtin_criticals(PciUse *u, const PciFacts *f) {
                 break;
         }
         if (what && !is_plain_device(f))
-                r = add_builtin(u, f, PCI_CRITICAL_BRIDGE, what);
+                r = add_builtin(u, f, PCI_CRITICAL_CHIPSET, what);
         if (r >= 0 && f->boot_vga)
                 r = add_builtin(u, f, PCI_CRITICAL_CONSOLE, "boot VGA");
         return r;

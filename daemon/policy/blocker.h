@@ -61,7 +61,7 @@
           "move the routes to another interface, or choose another device")                        \
         X(CONSOLE, "host-console", HOST_CRITICAL, true,                                            \
           "move the console elsewhere, or choose another device")                                  \
-        X(BRIDGE, "host-bridge", HOST_CRITICAL, true,                                              \
+        X(CHIPSET, "host-chipset", HOST_CRITICAL, true,                                            \
           "choose another device: this one is part of the machine's chipset")                      \
         X(MEMORY, "host-memory", HOST_CRITICAL, true,                                              \
           "take its memory offline, or choose another device")                                     \

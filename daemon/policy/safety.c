@@ -67,8 +67,8 @@ static BlockerCode critical_to_blocker(PciCriticalCode c) {
                 return BLOCKER_ROUTE;
         case PCI_CRITICAL_CONSOLE:
                 return BLOCKER_CONSOLE;
-        case PCI_CRITICAL_BRIDGE:
-                return BLOCKER_BRIDGE;
+        case PCI_CRITICAL_CHIPSET:
+                return BLOCKER_CHIPSET;
         case PCI_CRITICAL_MEMORY:
                 return BLOCKER_MEMORY;
         case PCI_CRITICAL_STORAGE:

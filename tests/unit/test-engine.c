@@ -73,7 +73,7 @@ static const struct {
         { "0000:05:00.0", ERROR_HOST_CRITICAL, "host-mount" },
         { "0000:04:00.0", ERROR_HOST_CRITICAL, "host-route" },
         { "0000:02:00.0", ERROR_HOST_CRITICAL, "host-console" },
-        { "0000:00:1f.4", ERROR_HOST_CRITICAL, "host-bridge" },
+        { "0000:00:1f.4", ERROR_HOST_CRITICAL, "host-chipset" },
         { "0000:79:00.0", ERROR_HOST_CRITICAL, "host-memory" },
         { "0000:00:1c.0", ERROR_HOST_CRITICAL, "not-an-endpoint" },
 };

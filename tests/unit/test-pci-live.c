@@ -187,17 +187,17 @@ static const struct {
         int code; /* -1: none */
         const char *proof;
 } builtins[] = {
-        { 0x060000, false, "", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → host bridge" },
-        { 0x060400, false, "", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → PCI bridge" },
-        { 0x060400, false, "bus", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → PCI bridge" },
-        { 0x060100, false, "", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → ISA bridge" },
-        { 0x0c0500, false, "", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → SMBus controller" },
-        { 0x080600, false, "", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → system peripheral" },
-        { 0x050000, false, "", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → memory controller" },
-        { 0x068000, false, "", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → bridge" },
+        { 0x060000, false, "", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → host bridge" },
+        { 0x060400, false, "", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → PCI bridge" },
+        { 0x060400, false, "bus", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → PCI bridge" },
+        { 0x060100, false, "", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → ISA bridge" },
+        { 0x0c0500, false, "", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → SMBus controller" },
+        { 0x080600, false, "", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → system peripheral" },
+        { 0x050000, false, "", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → memory controller" },
+        { 0x068000, false, "", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → bridge" },
         { 0x068000, false, "flr bus", -1, NULL }, /* NVSwitch */
         { 0x088000, false, "flr", -1, NULL },     /* DSA */
-        { 0x088000, false, "", PCI_CRITICAL_BRIDGE, "0000:01:00.0 → system peripheral" },
+        { 0x088000, false, "", PCI_CRITICAL_CHIPSET, "0000:01:00.0 → system peripheral" },
         { 0x030000, true, "", PCI_CRITICAL_CONSOLE, "0000:01:00.0 → boot VGA" },
         { 0x030000, false, "", -1, NULL },
         { 0x020000, false, "flr", -1, NULL },

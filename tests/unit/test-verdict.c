@@ -124,7 +124,7 @@ static void make_console(Pair *p) {
 }
 
 static void make_chipset(Pair *p) {
-        critical(p, PCI_CRITICAL_BRIDGE);
+        critical(p, PCI_CRITICAL_CHIPSET);
 }
 
 static void make_memory(Pair *p) {
@@ -228,7 +228,7 @@ static const struct {
         { make_remote, BLOCKER_REMOTE_STORAGE, ERROR_HOST_CRITICAL, true },
         { make_route, BLOCKER_ROUTE, ERROR_HOST_CRITICAL, true },
         { make_console, BLOCKER_CONSOLE, ERROR_HOST_CRITICAL, true },
-        { make_chipset, BLOCKER_BRIDGE, ERROR_HOST_CRITICAL, true },
+        { make_chipset, BLOCKER_CHIPSET, ERROR_HOST_CRITICAL, true },
         { make_memory, BLOCKER_MEMORY, ERROR_HOST_CRITICAL, true },
         { make_held, BLOCKER_BUSY, ERROR_BUSY, false },
         { make_no_group, BLOCKER_NO_GROUP, ERROR_NOT_VIABLE, false },
@@ -382,7 +382,7 @@ START_TEST(chipset_mates_are_not_ignored) {
                 p.question.take_all = true;
                 verdict_evaluate(&p.question, 1, &v);
                 ck_assert_int_eq(v.role, VERDICT_ROLE_PARKED);
-                ck_assert(verdict_first(&v) && verdict_first(&v)->code == BLOCKER_BRIDGE);
+                ck_assert(verdict_first(&v) && verdict_first(&v)->code == BLOCKER_CHIPSET);
                 if (i + 1 < ELEMENTSOF(classes))
                         pair_done(&p);
         }
