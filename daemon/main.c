@@ -309,10 +309,19 @@ static void apply_log_level(const Daemon *d) {
                                                     log_level_from_string(d->settings.log_level));
 }
 
+static void reload_policy(Daemon *d) {
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        if (engine_reload_policy(d->engine, &err) >= 0)
+                log_info("The policy was loaded anew: generation %llu",
+                         (unsigned long long) engine_policy_generation(d->engine));
+}
+
 static int on_reload(sd_event_source *source _unused_, const struct signalfd_siginfo *si _unused_, void *userdata) {
         Daemon *d = userdata;
         _cleanup_settings_ Settings fresh = {};
 
+        reload_policy(d); /* each by itself: a mistake in one does not keep the other from coming into force */
         int r = settings_load(strempty(d->arguments.config_root), &fresh);
         if (r < 0) {
                 (void) log_error_errno(r, "Failed to load settings: %m");
@@ -359,6 +368,7 @@ static int start_engine(Daemon *d, const char *runtime_dir, const char *state_di
                 .max_assignments = (unsigned) d->settings.max_assignments,
                 .max_assignments_per_uid = (unsigned) d->settings.max_assignments_per_user,
                 .simulated = d->arguments.simulate != NULL,
+                .config_root = strempty(d->arguments.config_root),
         };
 
         int r = store_open(runtime_dir, state_dir, &d->store);

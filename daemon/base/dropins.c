@@ -163,6 +163,20 @@ static int add(DropIns *all, DropIn *d) {
         return 0;
 }
 
+static int add_path(DropIns *all, const char *path, size_t max_size, size_t max_files) {
+        _cleanup_dropin_ DropIn d = {};
+        int r = dropin_read(AT_FDCWD, path, MIN(max_size, DROPINS_TOTAL_MAX - all->total), &d);
+
+        if (r < 0 || (d.error == 0 && d.size == 0))
+                return r;
+        if (all->n >= max_files) {
+                d.error = -E2BIG;
+                d.text = (free(d.text), NULL);
+                d.size = 0;
+        }
+        return all->n > max_files ? 0 : add(all, &d);
+}
+
 static int add_error(DropIns *all, const char *path, int error) {
         _cleanup_dropin_ DropIn d = { .error = error };
         int r = name_it(&d, path);
@@ -233,4 +247,37 @@ int dropins_load(int root_fd, const char *folder, const char *suffix, size_t max
         *ret = all;
         all = (DropIns) {};
         return 0;
+}
+
+int dropins_add_path(const char *path, const char *suffix, size_t max_size, size_t max_files,
+                     DropIns *all) {
+        _cleanup_strv_ char **names = NULL;
+        size_t length = strlen(suffix);
+        struct stat st;
+        int r;
+
+        assert(path);
+        assert(all);
+        if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+                return add_path(all, path, max_size, max_files); /* says what is wrong with it */
+        r = read_dir_names_at(AT_FDCWD, path, DROPINS_NAMES_MAX, true, &names);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0) {
+                DropIn d = { .path = strdup(path), .error = r };
+
+                r = d.path ? add(all, &d) : -ENOMEM;
+                dropin_done(&d);
+                return r;
+        }
+        for (char **n = names; n && *n && r >= 0; n++) {
+                size_t size = strlen(*n);
+                _cleanup_free_ char *file = NULL;
+
+                if (size <= length || !streq(*n + size - length, suffix))
+                        continue;
+                file = strjoinf("%s/%s", path, *n);
+                r = file ? add_path(all, file, max_size, max_files) : -ENOMEM;
+        }
+        return r < 0 ? r : 0;
 }

@@ -36,6 +36,10 @@ void dropins_done(DropIns *d);
  * folder that cannot be listed. 0 or -ENOMEM. */
 int dropins_load(int root_fd, const char *folder, const char *suffix, size_t max_size,
                  size_t max_files, DropIns *ret);
+/* Adds one file by its own path, or all files with the suffix of a directory, in the order of their
+ * names; by the same rules, whose errors become items. Paths as they are given. 0 or -ENOMEM. */
+int dropins_add_path(const char *path, const char *suffix, size_t max_size, size_t max_files,
+                     DropIns *all);
 /* The first of the places that has this file: 1, or 0 if none has. The item may have an error. */
 int dropins_load_one(int root_fd, const char *name, size_t max_size, DropIn *ret);
 /* One file by its own path, by the same rules. */

@@ -61,6 +61,7 @@ Call *call_free(Call *q) {
         sd_bus_message_unref(q->message);
         sd_bus_message_unref(q->reply);
         free(q->identity);
+        q->gids = gids_unref(q->gids);
         free(q->data);
         free(q);
         return NULL;
@@ -244,7 +245,9 @@ void call_caller(const Call *q, Caller *ret) {
         *ret = (Caller) {
                 .uid = q->uid,
                 .bus_name = q->identity,
-                .manager = true, /* until files grant owners, the gate's word is enough */
+                .gids = q->gids ? q->gids->ids : NULL,
+                .n_gids = q->gids ? q->gids->n : 0,
+                .manager = q->privileged,
                 .pid = q->pid,
                 .may_manage_others = call_is_granted(q, ACTION_MANAGE_OTHERS),
                 .may_force = call_is_granted(q, ACTION_FORCE),

@@ -333,6 +333,16 @@ static void on_settled(void *userdata) {
                 (void) log_warning_errno(r, "Failed to signal that all facts are read: %m");
 }
 
+static void on_policy_changed(void *userdata) {
+        Bus *b = userdata;
+
+        if (!b->flush)
+                return;
+        int r = sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "PolicyGeneration", NULL);
+        if (r < 0)
+                (void) log_warning_errno(r, "Failed to signal that the policy changed: %m");
+}
+
 static void on_watch_clients(bool needed, void *userdata) {
         Bus *b = userdata;
 
@@ -358,6 +368,7 @@ const EngineObserver bus_observer = {
         .job_removed = on_job_removed,
         .drift = on_drift,
         .settled = on_settled,
+        .policy_changed = on_policy_changed,
         .watch_clients = on_watch_clients,
 };
 

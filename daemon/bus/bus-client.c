@@ -17,11 +17,18 @@
 #define BUS_DRIVER "org.freedesktop.DBus"
 #define BUS_DRIVER_PATH "/org/freedesktop/DBus"
 
+Gids *gids_unref(Gids *g) {
+        if (g && --g->n_refs == 0)
+                free(g);
+        return NULL;
+}
+
 static Client *client_free(Client *c) {
         if (!c)
                 return NULL;
         free(c->name);
         free(c->identity);
+        c->gids = gids_unref(c->gids);
         free(c);
         return NULL;
 }
@@ -65,7 +72,7 @@ static int client_keep(Bus *b, const char *name, Client *c) {
 
 /* ---- credentials ---- */
 
-static int read_groups(sd_bus_message *m, gid_t wanted, bool *ret_member) {
+static int read_groups(sd_bus_message *m, gid_t wanted, Client *c) {
         const void *data;
         size_t size;
 
@@ -76,9 +83,18 @@ static int read_groups(sd_bus_message *m, gid_t wanted, bool *ret_member) {
         if (r < 0)
                 return r;
         size_t n = MIN(size / sizeof(uint32_t), (size_t) GROUPS_LOOKED_AT_MAX);
-        for (size_t k = 0; k < n; k++)
-                if (((const uint32_t *) data)[k] == wanted && wanted != GID_UNSET)
-                        *ret_member = true;
+        Gids *g = malloc(sizeof(Gids) + n * sizeof(gid_t));
+        if (!g)
+                return -ENOMEM;
+        g->n_refs = 1;
+        g->n = n;
+        for (size_t k = 0; k < n; k++) {
+                g->ids[k] = ((const uint32_t *) data)[k];
+                if (g->ids[k] == wanted && wanted != GID_UNSET)
+                        c->privileged = true;
+        }
+        (void) gids_unref(c->gids); /* a bus that says it twice */
+        c->gids = g;
         return sd_bus_message_exit_container(m);
 }
 
@@ -100,7 +116,7 @@ static int read_credentials(sd_bus_message *m, gid_t admin, Client *c) {
                 } else if (streq(key, "ProcessID"))
                         r = sd_bus_message_read(m, "v", "u", &c->pid);
                 else if (streq(key, "UnixGroupIDs"))
-                        r = read_groups(m, admin, &c->privileged);
+                        r = read_groups(m, admin, c);
                 else
                         r = sd_bus_message_skip(m, "v");
                 if (r < 0)
@@ -126,6 +142,10 @@ static int call_take_client(Call *q, const Client *c) {
         q->uid = c->uid;
         q->pid = c->pid;
         q->privileged = c->privileged;
+        (void) gids_unref(q->gids);
+        q->gids = c->gids;
+        if (q->gids)
+                q->gids->n_refs++;
         return 0;
 }
 

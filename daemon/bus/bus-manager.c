@@ -23,6 +23,10 @@ GETTER(get_settled) {
         sink_bool(s, engine_is_settled(b->engine));
 }
 
+GETTER(get_policy_generation) {
+        sink_u64(s, engine_policy_generation(b->engine));
+}
+
 static void sink_count(Sink *s, const char *name, size_t n) {
         sink_open(s, 'e', "su");
         sink_string(s, name);
@@ -44,6 +48,7 @@ static const Property properties[] = {
         { "Version", "s", get_version },
         { "Simulated", "b", get_simulated },
         { "Settled", "b", get_settled, true },
+        { "PolicyGeneration", "t", get_policy_generation, true },
         { "Counts", "a{su}", get_counts },
 };
 
@@ -379,6 +384,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Version", "s", bus_property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Simulated", "b", bus_property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Settled", "b", bus_property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("PolicyGeneration", "t", bus_property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Counts", "a{su}", bus_property_get, 0, 0),
         SD_BUS_METHOD_WITH_ARGS("Assign",
                 SD_BUS_ARGS("as", devices, "s", owner, "a{sv}", options),
@@ -419,6 +425,12 @@ static const sd_bus_vtable vtable[] = {
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Doctor",
                 SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json),
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CheckPolicy",
+                SD_BUS_ARGS("s", text), SD_BUS_RESULT("s", json),
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ReloadPolicy",
+                SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job),
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_ARGS("JobNew", SD_BUS_ARGS("o", job), 0),
         SD_BUS_SIGNAL_WITH_ARGS("JobRemoved", SD_BUS_ARGS("o", job, "s", result), 0),

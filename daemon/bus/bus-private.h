@@ -12,6 +12,7 @@
 
 typedef struct Call Call;
 typedef struct Client Client;
+typedef struct Gids Gids;
 struct sd_event_source;
 
 struct Bus {
@@ -188,6 +189,7 @@ struct Call {
         uid_t uid;
         uint32_t pid;
         char *identity;        /* as the engine knows the client */
+        Gids *gids;            /* shared with the client */
         bool privileged;       /* root or the admin group */
         unsigned granted;      /* 1 << GateAction, by polkit */
         GateAction asking;
@@ -231,6 +233,14 @@ int polkit_ask(Call *q, GateAction action);
 
 /* ---- bus-client.c: who is behind a unique name ---- */
 
+/* All groups of a connection; shared, since a request outlives the client. */
+struct Gids {
+        unsigned n_refs;
+        size_t n;
+        gid_t ids[];
+};
+Gids *gids_unref(Gids *g);
+
 struct Client {
         char *name;
         char *identity; /* name@bus: unique names repeat on another bus, and assignments outlive a bus */
@@ -238,6 +248,7 @@ struct Client {
         uid_t uid;
         uint32_t pid;
         bool privileged;
+        Gids *gids; /* NULL: the bus did not say */
 };
 Client *bus_client(Bus *b, const char *name);
 /* Asks the bus; the request goes on when the answer is there. */
@@ -314,6 +325,8 @@ int manager_get_assignment(Call *q, Error *err);
 int manager_rescan(Call *q, Error *err);
 int manager_snapshot(Call *q, Error *err);
 int manager_doctor(Call *q, Error *err);
+int manager_check_policy(Call *q, Error *err);
+int manager_reload_policy(Call *q, Error *err);
 int list_devices(Call *q, Error *err);
 int list_assignments(Call *q, Error *err);
 int device_get_facts(Call *q, Error *err);

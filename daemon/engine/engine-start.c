@@ -8,6 +8,7 @@
 
 #include <assert.h>
 
+#include "engine/engine-policy.h"
 #include "engine/engine-private.h"
 
 static int scan(Engine *e) {
@@ -51,6 +52,9 @@ int engine_start(Engine *e) {
 
         assert(e);
         assert(!e->started);
+        r = engine_policy_start(e);
+        if (r < 0)
+                return log_error_errno(r, "Failed to load the policy: %m");
         r = host_start(e->host, engine_handle_event, e);
         if (r < 0)
                 return log_error_errno(r, "Failed to listen to the kernel's events: %m");

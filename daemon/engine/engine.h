@@ -95,6 +95,10 @@ int engine_reload_policy(Engine *e, Error *err);
 uint64_t engine_policy_generation(const Engine *e);
 /* Is this text (NULL: are the files as they are now) a policy? json: { valid, problems, rules, changed }. malloc'd. */
 int engine_check_policy(Engine *e, const char *text, size_t n, Error *err, char **ret_json);
+/* What the policy in force says of every function, as if this caller asked for it alone, for that owner, by the facts
+ * that are known: [{ address, …, rule, assignable, blockers, error, settings }]. owner NULL: nobody in particular.
+ * NULL on OOM. */
+Json *engine_verdicts_to_json(Engine *e, const Caller *c, const char *owner);
 /* The rules in force with their settings, as JSON; malloc'd, NULL on OOM. */
 char *engine_show_policy(Engine *e);
 

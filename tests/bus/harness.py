@@ -59,6 +59,10 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 """
 
 
+# The rules of most scenarios: who is authorised may name any owner.
+EVERYBODY_OWNS = {"version": 1, "defaults": {"owners": [{"owner": "*", "users": [ALICE, BOB, NOBODY]}]}}
+
+
 class BusError(Exception):
     """An error reply: name without our prefix, message, and the details that the second argument carries."""
 
@@ -470,8 +474,21 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"[Daemon]\nAdminGroup={grp.getgrgid(ADMIN_GID).gr_name}\n{text}")
 
-    def start(self, change=None, slow=False, settings="", **keywords):
+    def policy(self, text, name="50-tests.json", place="etc"):
+        """A file of rules for the next start or reload: JSON as text or as a value; None removes it. Its path."""
+        places = {"etc": "etc/pciassignd", "run": "run/pciassignd", "lib": "usr/lib/pciassignd"}
+        path = self.directory / places[place] / "policy.d" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if text is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text(text if isinstance(text, str) else json.dumps(text))
+        return path
+
+    def start(self, change=None, slow=False, settings="", policy=EVERYBODY_OWNS, **keywords):
         self.settings(settings)
+        if policy is not None:
+            self.policy(policy)
         self.daemon = Daemon(self.bus, self.directory, self.host(change, slow), **keywords).start()
         return self.daemon
 

@@ -18,7 +18,7 @@ TABLE = {
     MANAGER: {
         "Assign": "assign", "Plan": EVERYBODY, "AssignMatching": "assign", "PlanMatching": EVERYBODY, "Explain": EVERYBODY, "ListDevices": EVERYBODY,
         "ListAssignments": EVERYBODY, "GetDevice": EVERYBODY, "GetAssignment": EVERYBODY, "Rescan": "inspect",
-        "Snapshot": "inspect", "Doctor": EVERYBODY,
+        "Snapshot": "inspect", "Doctor": EVERYBODY, "CheckPolicy": "policy", "ReloadPolicy": "policy",
     },
     DEVICE: {"GetFacts": "inspect", "Reset": "reset", "SetVirtualFunctions": "assign"},
     GROUP: {},

@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Rules: read, refused, reloaded, masked; who may name which owner, and how much of it; what a reload does to work on its
+way.
+"""
+
+import os
+import signal
+
+from harness import (ADMIN_GID, ALICE, ASSIGNMENT, BOB, MANAGER, NOBODY, PATH, BusError, GLib, expect, json, scenario,
+                     wait_until)
+
+NVME, ACCELERATOR, NIC = "0000:45:00.0", "0000:d9:00.0", "0000:43:00.0"
+
+
+def bare(function):
+    function.bare = True
+    return function
+
+
+def rules(*items, **defaults):
+    return {"version": 1, "rules": list(items), "defaults": defaults}
+
+
+def owners(*names, users=(), groups=()):
+    return [{"owner": name, "users": list(users), "groups": list(groups)} for name in names]
+
+
+def generation(client):
+    return client.get(PATH, MANAGER, "PolicyGeneration")
+
+
+def reload(client):
+    client.manager("ReloadPolicy", "a{sv}", {})
+    return generation(client)
+
+
+def explain(client, device, owner="vm-1"):
+    return json.loads(client.manager("Explain", "ss", device, owner)[0])
+
+
+DENY_NVME = rules({"name": "no-nvme", "match": {"kind": "nvme"}, "assign": "deny"})
+
+
+@scenario
+def a_reload_is_whole_and_counted(world):
+    root = world.client()
+    world.settled(root)
+    root.watch()
+    assert generation(root) == 1
+    assert reload(root) == 1, "nothing changed"
+    world.policy(DENY_NVME)
+    assert reload(root) == 2
+    root.wait_signal("PropertiesChanged", lambda p, v: p == PATH and v[1].get("PolicyGeneration") == 2)
+    root.wait_property(root.device(NVME), "org.pciassign1.Device", "Blockers", ["policy-denied"])
+    with expect("PolicyDenied", NVME, "no-nvme", "policy.d/50-tests.json:1,", "/rules/0/assign"):
+        root.assign(NVME)
+    root.release(root.assign(ACCELERATOR))
+    world.policy(None)
+    assert reload(root) == 3
+    root.wait_property(root.device(NVME), "org.pciassign1.Device", "Blockers", [])
+    root.release(root.assign(NVME))
+
+
+@scenario
+def a_refusal_names_rule_file_and_pointer(world):
+    root = world.client()
+    path = world.policy(DENY_NVME)
+    reload(root)
+    try:
+        root.assign(NVME)
+        raise AssertionError("it was granted")
+    except BusError as error:
+        refusal = error
+    blocker, = (b for b in refusal.details["blockers"] if b["code"] == "policy-denied")
+    assert (blocker["rule"], blocker["pointer"]) == ("no-nvme", "/rules/0/assign"), blocker
+    assert blocker["file"] == "/etc/pciassignd/policy.d/50-tests.json" and blocker["line"] == 1, blocker
+    assert path.name in refusal.message
+    member, = explain(root, NVME)["groups"][0]["members"]
+    assert member["rule"]["name"] == "no-nvme" and member["rule"]["pointer"] == "/rules/0"
+
+
+@scenario
+def force_does_not_pass_over_a_rule(world):
+    root = world.client()
+    world.policy(DENY_NVME)
+    reload(root)
+    with expect("PolicyDenied"):
+        root.assign(NVME, force=True, reason="because")
+
+
+BAD = {
+    "truncated": ('{"version": 1, "rules": [', "50-tests.json:1:"),
+    "duplicate": ('{"version": 1,\n "rules": [],\n "rules": []}', "50-tests.json:3:"),
+    "unknown key": ('{"version": 1,\n "rules": [{"name": "x", "match": {}, "asign": "deny"}]}', "/rules/0/asign"),
+    "wrong type": ('{"version": 1, "defaults": {"limit": "many"}}', "/defaults/limit"),
+    "version": ('{"version": 7}', "/version"),
+    "no utf-8": (b'{"version": 1, "rules": [{"name": "\xff"}]}', "50-tests.json:1:"),
+    "deep": ('{"version": ' + "[" * 100 + "]" * 100 + "}", "50-tests.json:1:"),
+    "no object": ("[]", "50-tests.json"),
+}
+
+
+@scenario
+def a_bad_file_keeps_the_old_policy(world):
+    root = world.client()
+    world.policy(DENY_NVME)
+    assert reload(root) == 2
+    for what, (text, where) in BAD.items():
+        path = world.policy("")
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        with expect("Invalid", "stays", where):
+            reload(root)
+        assert generation(root) == 2, what
+        with expect("PolicyDenied", "no-nvme"):
+            root.assign(NVME)
+        answer = json.loads(root.manager("CheckPolicy", "s", "")[0])
+        assert not answer["valid"] and answer["problems"], (what, answer)
+    root.release(root.assign(ACCELERATOR))
+
+
+@scenario
+def every_problem_of_every_file_is_told(world):
+    root = world.client()
+    world.policy('{"version": 1, "defaults": {"p2p": "no", "ats": 3}}', "10-a.json")
+    world.policy("nonsense", "20-b.json", "lib")
+    try:
+        reload(root)
+        raise AssertionError("it was loaded")
+    except BusError as error:
+        problems = error.details["problems"]
+    assert len(problems) == 3, problems
+    assert {p["pointer"] for p in problems} == {"/defaults/p2p", "/defaults/ats", ""}
+    assert all(p["found"] and p["expected"] and p["file"].endswith(".json") for p in problems)
+
+
+@scenario
+def files_that_are_none(world):
+    root = world.client()
+    folder = world.policy(None).parent
+    for make in (lambda p: os.mkfifo(p), lambda p: p.symlink_to(p.name), lambda p: p.symlink_to("nowhere"),
+                 lambda p: p.mkdir(), lambda p: (p.touch(), os.truncate(p, 5 << 30))):
+        bad = folder / "60-bad.json"
+        make(bad)
+        with expect("Invalid", "60-bad.json"):
+            reload(root)
+        bad.rmdir() if bad.is_dir() and not bad.is_symlink() else bad.unlink()
+    assert reload(root) == 2, "without the file that scenarios have"
+
+
+@scenario
+def later_directories_mask(world):
+    root = world.client()
+    world.policy(DENY_NVME, "70-x.json", "lib")
+    assert reload(root) == 2
+    with expect("PolicyDenied", "/usr/lib/pciassignd/policy.d/70-x.json"):
+        root.assign(NVME)
+    run = world.policy(rules({"name": "other", "match": {"kind": "nvme"}, "limit": 0}), "70-x.json", "run")
+    assert reload(root) == 3
+    with expect("PolicyDenied", "/run/pciassignd/policy.d/70-x.json", "/rules/0/limit"):
+        root.assign(NVME)
+    etc = world.policy("", "70-x.json", "etc")
+    assert reload(root) == 4
+    root.release(root.assign(NVME))
+    etc.unlink()
+    etc.symlink_to("/dev/null")
+    assert reload(root) == 4
+    etc.unlink()
+    assert reload(root) == 5
+    run.unlink()
+    assert reload(root) == 6
+
+
+@scenario
+def sighup_loads_the_policy(world):
+    root = world.client()
+    world.policy(DENY_NVME)
+    world.daemon.process.send_signal(signal.SIGHUP)
+    root.wait_property(PATH, MANAGER, "PolicyGeneration", 2)
+    world.policy("nonsense")
+    world.daemon.process.send_signal(signal.SIGHUP)
+    wait_until("A word in the log", lambda: "The policy is not used" in world.daemon.text())
+    assert generation(root) == 2
+    with expect("PolicyDenied"):
+        root.assign(NVME)
+
+
+@bare
+@scenario
+def a_bad_policy_at_start_refuses_new_work(world):
+    path = world.policy('{"version": 1,\n "wrong": 1}')
+    world.start(policy=None)
+    root = world.client()
+    world.settled(root)
+    with expect("PolicyDenied", "the policy cannot be read", "50-tests.json:2:"):
+        root.assign(NVME)
+    answer = explain(root, NVME)
+    assert not answer["assignable"] and answer["error"] == "PolicyDenied", answer
+    assert answer["blockers"][0]["code"] == "policy-unreadable"
+    assert "policy-unreadable" in root.get(root.device(NVME), "org.pciassign1.Device", "Blockers")
+    with expect("Invalid", "50-tests.json:2:"):
+        reload(root)
+    path.write_text(json.dumps(DENY_NVME))
+    reload(root)
+    with expect("PolicyDenied", "no-nvme"):
+        root.assign(NVME)
+    root.release(root.assign(ACCELERATOR))
+
+
+# ---- owners, limits ----
+
+
+@scenario
+def who_may_name_which_owner(world):
+    polkit = world.polkit("yes")
+    root, alice, bob = world.client(), world.client(ALICE, [ALICE]), world.client(BOB, [BOB, 4711])
+    member, nobody = world.client(NOBODY, [ADMIN_GID]), world.client(NOBODY, [NOBODY])
+    world.policy(rules(owners=owners("alice-*", users=[ALICE]) + owners("shared-*", groups=[4711]) + ["root-*"]))
+    reload(root)
+    granted = {"alice-1": {alice, root, member}, "shared-1": {bob, root, member}, "root-1": {root, member},
+               "other": set()}
+    for owner, allowed in granted.items():
+        for client in (root, alice, bob, member, nobody):
+            if client in allowed:
+                client.release(client.assign(NVME, owner))
+            else:
+                with expect("PolicyDenied", "/defaults/owners"):
+                    client.assign(NVME, owner)
+            assert explain(client, NVME, owner)["assignable"] == (client in allowed), (owner, client.name)
+    polkit.close()
+
+
+@bare
+@scenario
+def without_files_only_managers_name_owners(world):
+    world.start(policy=None)
+    world.polkit("yes")
+    root, alice, member = world.client(), world.client(ALICE, [ALICE]), world.client(BOB, [ADMIN_GID])
+    for client in (root, member):
+        client.release(client.assign(NVME))
+    with expect("PolicyDenied", "built in"):
+        alice.assign(NVME)
+
+
+LIMITED = rules({"name": "one-each", "match": {"kind": ["nvme", "nic"]}, "limit": 1,
+                 "owners": owners("vm-*", users=[ALICE, BOB])})
+
+
+@scenario
+def a_limit_counts_by_user_and_owner(world):
+    world.polkit("yes")
+    root, alice, bob = world.client(), world.client(ALICE), world.client(BOB)
+    world.policy(LIMITED)
+    reload(root)
+    first = alice.assign(NVME, "vm-1")
+    with expect("PolicyDenied", "one-each", "/rules/0/limit"):
+        alice.assign(NIC, "vm-1")
+    assert not explain(alice, NIC, "vm-1")["assignable"]
+    other = alice.assign(NIC, "vm-2")
+    alice.release(other)
+    other = bob.assign(NIC, "vm-1")
+    bob.release(other)
+    alice.release(first)
+    alice.release(alice.assign(NIC, "vm-1"))
+    with expect("PolicyDenied", "/rules/0/limit"):
+        alice.assign([NVME, NIC], "vm-1")
+
+
+@bare
+@scenario
+def a_limit_holds_between_concurrent_clients(world):
+    """Two clients of one user at the same time: one gets it, one is refused, whichever comes first."""
+    world.start(slow=True, policy=LIMITED)
+    world.polkit("yes")
+    world.settled(world.client())
+    for _ in range(5):
+        clients = [world.client(ALICE), world.client(ALICE)]
+        calls = [clients[0].send_assign(NVME, "vm-1"), clients[1].send_assign(NIC, "vm-1")]
+        got, refused = [], []
+        for client, call in zip(clients, calls):
+            try:
+                got.append((client, call.wait()[0]))
+            except BusError as error:
+                refused.append(error.name)
+        assert len(got) == 1 and refused == ["PolicyDenied"], (got, refused)
+        got[0][0].release(got[0][1])
+
+
+# ---- what rules say of a request ----
+
+
+@scenario
+def a_lifetime_is_checked_also_where_none_is_said(world):
+    root = world.client()
+    world.policy(rules(lifetime=["persistent"]))
+    reload(root)
+    with expect("PolicyDenied", "/defaults/lifetime"):
+        root.assign(NVME)
+    with expect("PolicyDenied", "/defaults/lifetime"):
+        root.assign(NVME, lifetime="connection")
+    root.release(root.assign(NVME, lifetime="persistent"))
+
+
+@scenario
+def a_token_covers_the_policy(world):
+    root = world.client()
+    text, token = root.manager("Plan", "assa{sv}", [NVME], "vm-1", {})
+    assert json.loads(text)["assignable"]
+    world.policy(rules({"name": "n", "match": {"kind": "nvme"}, "ats": "allow"}))
+    reload(root)
+    with expect("PlanStale", "policy"):
+        root.assign(NVME, token=token)
+
+
+# ---- reload while work is on its way ----
+
+
+@scenario
+def a_reload_while_an_assignment_is_under_way(world):
+    """The plan that runs keeps what it was made with; what is asked for next meets the new rules."""
+    root = world.client()
+    world.settled(root)
+    root.simulate("Inject", "ssa{sv}", "unbind", NVME, {"kind": GLib.Variant("s", "hang")})
+    call = root.send_assign(NVME, lifetime="persistent")
+    wait_until("An assignment", lambda: root.assignments())
+    world.policy(DENY_NVME)
+    assert reload(root) == 2
+    assert not call.done
+    with expect("PolicyDenied"):
+        root.assign(NVME, "vm-2")
+    root.simulate("ClearFaults")
+    assignment = call.wait()[0]
+    assert root.get(assignment, ASSIGNMENT, "State") == "active"
+    root.release(assignment)
+    with expect("PolicyDenied"):
+        root.assign(NVME)
+
+
+# ---- CheckPolicy ----
+
+
+@scenario
+def a_text_is_checked_and_not_used(world):
+    root = world.client()
+    answer = json.loads(root.manager("CheckPolicy", "s", json.dumps(DENY_NVME))[0])
+    assert answer["valid"] and answer["rules"] == 1 and answer["changed"], answer
+    answer = json.loads(root.manager("CheckPolicy", "s", '{"version": 1, "defaults": {"assign": "maybe"}}')[0])
+    problem, = answer["problems"]
+    assert not answer["valid"] and problem["pointer"] == "/defaults/assign" and "maybe" in problem["found"], answer
+    answer = json.loads(root.manager("CheckPolicy", "s", "")[0])
+    assert answer["valid"] and not answer["changed"], answer
+    with expect("Invalid", "4194304"):
+        root.manager("CheckPolicy", "s", " " * (5 << 20))
+    assert generation(root) == 1
+    root.release(root.assign(NVME))
+    with expect("Invalid", "no-such"):
+        root.manager("ReloadPolicy", "a{sv}", {"no-such": GLib.Variant("b", True)})
