@@ -181,7 +181,7 @@ static int check_separation(const Arguments *a) {
 
 /* ---- the parts ---- */
 
-static int make_simulated_host(Daemon *d) {
+static int make_simulated_host(Daemon *d, const char *state_dir) {
         _cleanup_free_ char *text = NULL;
         _cleanup_error_ Error err = ERROR_INIT;
         size_t n;
@@ -194,10 +194,11 @@ static int make_simulated_host(Daemon *d) {
                 log_error("%s: %s", d->arguments.simulate, isempty(err.message) ? "cannot be used" : err.message);
                 return r;
         }
-        return 0;
+        r = host_sim_set_state_dir(d->host, state_dir);
+        return r < 0 ? log_error_errno(r, "Failed to make the simulated host: %m") : 0;
 }
 
-static int make_kernel_host(Daemon *d, const char *runtime_dir) {
+static int make_kernel_host(Daemon *d, const char *runtime_dir, const char *state_dir) {
         const char *worker = d->arguments.worker_path, *socket = NULL;
         bool plain = !d->arguments.root || streq(d->arguments.root, "/");
 
@@ -208,6 +209,7 @@ static int make_kernel_host(Daemon *d, const char *runtime_dir) {
         HostKernelOptions o = {
                 .root = d->arguments.root ? d->arguments.root : "/",
                 .runtime_dir = runtime_dir,
+                .state_dir = state_dir,
                 .worker_socket = socket,
                 .worker_path = worker,
                 .max_workers = (unsigned) d->settings.max_workers,
@@ -420,7 +422,10 @@ static int run(Daemon *d) {
         r = sd_event_set_watchdog(d->event, true);
         if (r < 0)
                 return log_error_errno(r, "Failed to start the watchdog: %m");
-        r = d->arguments.simulate ? make_simulated_host(d) : make_kernel_host(d, runtime_dir);
+        /* A service manager makes it; whoever starts the daemon otherwise need not. Where it cannot be made, that is
+         * told when it is used. */
+        (void) mkdir(state_dir, 0700);
+        r = d->arguments.simulate ? make_simulated_host(d, state_dir) : make_kernel_host(d, runtime_dir, state_dir);
         if (r < 0)
                 return r;
         r = start_engine(d, runtime_dir, state_dir);

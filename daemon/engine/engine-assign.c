@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <fcntl.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-kept.h"
 
 #define ASSIGN_WHAT (HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE | HOST_READ_GROUP)
 
@@ -161,6 +161,7 @@ static void plan_finished(Task *t, const HostResult *result) {
         int r;
 
         assert(a); /* claimed: nobody else drops it */
+        engine_kept_take(e, a->plan, result);
         if (result->outcome == HOST_OUTCOME_DONE) {
                 assign_done(t);
                 return;
@@ -240,6 +241,9 @@ static int decide(Task *t, Assignment *a, Error *err) {
                         return error_set(err, ERROR_PLAN_STALE,
                                          "%s joined the IOMMU group meanwhile; try again",
                                          PCI_ADDRESS_TEXT(members[i]->facts.address));
+        r = engine_kept_check(e, err);
+        if (r < 0)
+                return r;
         engine_token(e, &asked, q->owner, members, n, token);
         r = engine_token_check(q->token, token, err);
         if (r < 0)

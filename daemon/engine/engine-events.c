@@ -8,7 +8,7 @@
 
 #include <assert.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-kept.h"
 
 /* ---- devices come and go ---- */
 
@@ -40,6 +40,7 @@ static int put_new(Engine *e, PciFacts *facts, PciUse *use) {
         if (r < 0)
                 return r;
         group_appeared(e, d, n_groups);
+        (void) engine_kept_match(e, d); /* what it shows is reported below */
         engine_update_verdicts(e, d, d);
         if (e->observer.device_added)
                 e->observer.device_added(d, e->observer_userdata);

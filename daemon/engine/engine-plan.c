@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "engine/engine-kept.h"
 #include "engine/engine-policy.h"
 #include "engine/engine-private.h"
 #include "pci/driver.h"
@@ -220,8 +221,26 @@ static int choose_drivers(Engine *e, const AskedFor *asked, Plan *plan, Error *e
         return 0;
 }
 
+/* What must outlive a reboot is written before anything is done to the hardware. */
+static int add_kept(Engine *e, const AskedFor *asked, Plan *plan) {
+        const PolicyAsk *ask = asked->ask;
+        int r = 0;
+
+        for (size_t i = 0; ask && ask->owner && i < plan->n_devices && r >= 0; i++) {
+                const Device *d = inventory_device(e->inventory, plan->devices[i].address);
+
+                r = d ? engine_kept_add_dirty(e, plan, d, ask->uid, ask->owner) : -ENODEV;
+        }
+        if (r >= 0 && asked->self && asked->self->lifetime == LIFETIME_PERSISTENT)
+                r = engine_kept_add_reservation(e, plan, asked->self);
+        return r;
+}
+
 static int add_assign_steps(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan) {
-        int r = add_proofs(e, asked, plan);
+        int r = add_kept(e, asked, plan);
+
+        if (r >= 0)
+                r = add_proofs(e, asked, plan);
 
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
                 r = add_bind(e, plan, plan->devices + i);

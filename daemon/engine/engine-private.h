@@ -15,6 +15,7 @@
 #include "base/strutil.h"
 #include "engine/engine.h"
 #include "policy/policy.h"
+#include "store/state.h"
 #include "store/store.h"
 
 typedef struct Task Task;
@@ -65,6 +66,11 @@ struct Engine {
                 int fd;
         } *restored; /* from the service manager, until claimed */
         size_t n_restored, restored_allocated;
+        KeptState kept;          /* engine-kept.h */
+        int kept_unread;         /* negative errno: the state directory could not be read */
+        char *kept_trouble;      /* why it could not be written last; NULL */
+        char **kept_unsaved;     /* strv: files that are behind memory */
+        bool kept_saving;        /* a task is at it */
         bool watching_clients, listening, started, settling, settled;
 
         Policy *policy;          /* in force; what is built in where no file says more */

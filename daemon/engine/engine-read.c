@@ -9,7 +9,7 @@
 
 #include <assert.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-kept.h"
 
 #define SETTLE_WHAT (HOST_READ_CONFIG | HOST_READ_USE | HOST_READ_GROUP | HOST_READ_SLOT)
 /* After the last event: what a bind sets off comes in bursts, and a reading between them is one for nothing. */
@@ -66,6 +66,7 @@ void engine_take_device(Engine *e, HostDeviceFacts *f) {
                 take_use(d, f->use);
                 d->use_at = now;
         }
+        (void) engine_kept_match(e, d); /* the end of the reading reports it */
 }
 
 void engine_took_devices(Engine *e, const PciAddress *devices, size_t n) {

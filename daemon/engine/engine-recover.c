@@ -9,7 +9,7 @@
 
 #include <assert.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-kept.h"
 
 #define LOCK_POLL_USEC (500 * USEC_PER_MSEC)
 
@@ -247,7 +247,7 @@ static void take_quarantine(Engine *e, const char *line) {
                 return;
         (void) snprintf(identity, sizeof(identity), "%04x:%04x:%04x:%04x", d->facts.vendor,
                         d->facts.device, d->facts.subsystem_vendor, d->facts.subsystem_device);
-        if (streq(words[1], identity) && free_and_strdup(&d->quarantine, reason + 1) < 0)
+        if (streq(words[1], identity) && engine_kept_set_quarantine(e, d, reason + 1) < 0)
                 log_warning("Not enough memory to quarantine %s", words[0]);
 }
 

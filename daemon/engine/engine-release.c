@@ -9,7 +9,7 @@
 
 #include <assert.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-kept.h"
 
 #define RETRY_FIRST_USEC (250 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (10 * USEC_PER_SEC)
@@ -19,6 +19,7 @@ typedef struct Release {
         bool rest;         /* stays on the VFIO driver, reserved */
         unsigned failures; /* of the plan, not of patience */
         bool recorded;     /* the plan is in the journal, without outcome */
+        bool unsaved;      /* the state directory fails: it follows when it can */
         const char *why;   /* static text */
 } Release;
 
@@ -130,6 +131,18 @@ void engine_adopt_waiting(Engine *e, const Assignment *a, const Job *j) {
         }
 }
 
+static void forget_softly(Engine *e, const Plan *plan, const Assignment *a) {
+        int r = engine_kept_set_unreserved(e, a->id);
+
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++) {
+                Device *d = inventory_device(e->inventory, plan->devices[i].address);
+
+                r = d ? engine_kept_set_clean(e, d) : 0;
+        }
+        if (r < 0)
+                (void) log_error_errno(r, "Failed to have the end of assignment %s written down: %m", a->id);
+}
+
 static void release_done(Task *t, Assignment *a) {
         Engine *e = t->engine;
         Job *j = task_job(t);
@@ -153,6 +166,8 @@ static void release_done(Task *t, Assignment *a) {
                 return;
         }
         find_differences(e, a);
+        if (task_release(t)->unsaved)
+                forget_softly(e, t->plan, a);
         (void) engine_step(e, a, ASSIGNMENT_EVENT_CLEANED);
         record_end(e, t, a, HOST_OUTCOME_DONE, true);
         error_take_details(&result, differences_to_details(a));
@@ -196,6 +211,7 @@ static void release_finished(Task *t, const HostResult *result) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         assert(a); /* only its release drops it */
+        engine_kept_take(e, t->plan, result);
         if (result->outcome == HOST_OUTCOME_DONE) {
                 release_done(t, a);
                 return;
@@ -213,6 +229,10 @@ static void release_finished(Task *t, const HostResult *result) {
                 return;
         }
         engine_refresh_plan(e, a->plan);
+        if (engine_kept_failed(t->plan, result) && !task_release(t)->unsaved) {
+                task_release(t)->unsaved = true;
+                t->attempts = 0;
+        }
         if (!is_held(result) && ++task_release(t)->failures >= FAILURES_MAX) {
                 release_failed(t, a, &err);
                 return;
@@ -224,6 +244,15 @@ static void release_finished(Task *t, const HostResult *result) {
         retry_later(t);
 }
 
+/* What was kept for its sake is no longer: the last steps, after all that could still go wrong. */
+static int add_kept(Engine *e, const Assignment *a, Plan *plan) {
+        int r = 0;
+
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                r = engine_kept_add_clean(e, plan, inventory_device(e->inventory, plan->devices[i].address));
+        return r < 0 ? r : engine_kept_add_unreserve(e, plan, a->id);
+}
+
 static int make_plan(Task *t, Assignment *a) {
         Engine *e = t->engine;
         _cleanup_(plan_freep) Plan *plan = NULL;
@@ -232,6 +261,8 @@ static int make_plan(Task *t, Assignment *a) {
 
         r = task_release(t)->rest ? engine_plan_rest(e, a->plan, node_owned, &plan)
                                   : engine_plan_release(e, a->plan, node_owned, &plan);
+        if (r >= 0 && !task_release(t)->rest && !task_release(t)->unsaved)
+                r = add_kept(e, a, plan);
         if (r < 0)
                 return r;
         r = job_set_plan(task_job(t), plan);

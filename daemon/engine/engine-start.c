@@ -8,8 +8,8 @@
 
 #include <assert.h>
 
+#include "engine/engine-kept.h"
 #include "engine/engine-policy.h"
-#include "engine/engine-private.h"
 
 static int scan(Engine *e) {
         HostScan *s = NULL;
@@ -46,6 +46,12 @@ static int read_instances(Engine *e) {
         return r < 0 ? r : host_nodes(e->host, &e->inventory->nodes);
 }
 
+/* By what a scan knows; more is known when the workers have read. */
+static void match_kept(Engine *e) {
+        for (size_t i = 0; i < e->inventory->n_devices; i++)
+                (void) engine_kept_match(e, e->inventory->sorted[i]);
+}
+
 int engine_start(Engine *e) {
         StoredState state = {};
         int r;
@@ -65,6 +71,9 @@ int engine_start(Engine *e) {
         if (state.dropped_bytes > 0)
                 log_warning("The journal ended in %zu bytes that are no record; they were cut off",
                             state.dropped_bytes);
+        r = engine_kept_load(e);
+        if (r < 0)
+                return log_error_errno(r, "Failed to load what is kept: %m");
         e->inventory->next_job = MAX(e->inventory->next_job, state.next_job);
         r = scan(e);
         if (r < 0)
@@ -77,6 +86,7 @@ int engine_start(Engine *e) {
         }
         if (r >= 0) {
                 e->started = true;
+                match_kept(e);
                 r = engine_reconcile(e, &state);
                 if (r < 0)
                         (void) log_error_errno(

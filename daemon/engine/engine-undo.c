@@ -9,7 +9,7 @@
 
 #include <assert.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-kept.h"
 
 #define UNDO_RETRY_USEC (2 * USEC_PER_SEC)
 #define UNDO_ATTEMPTS_MAX 3U
@@ -36,14 +36,15 @@ void engine_quarantine(Engine *e, Device *d, const char *reason) {
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to record that %s is quarantined: %m",
                                          PCI_ADDRESS_TEXT(d->facts.address));
-        if (free_and_strdup(&d->quarantine, reason) < 0)
+        r = engine_kept_set_quarantine(e, d, reason);
+        if (r < 0) {
+                (void) log_error_errno(r, "Failed to quarantine %s: %m", PCI_ADDRESS_TEXT(d->facts.address));
                 return;
+        }
         (void) log_context(&(LogContext) { .message_id = MESSAGE_QUARANTINED,
                                           .device = PCI_ADDRESS_TEXT(d->facts.address) },
                            LOG_ERR, 0, "%s is quarantined: %s", PCI_ADDRESS_TEXT(d->facts.address),
                            reason);
-        engine_update_verdicts(e, d, d);
-        engine_device_changed(e, d);
 }
 
 /* An assign that cannot be undone step by step is released by the facts, which waits for whoever is
@@ -135,6 +136,7 @@ static void undo_finished(Task *t, const HostResult *result) {
                 t->ended = undo_attempt;
                 return;
         }
+        engine_kept_take(e, t->plan, result);
         engine_refresh_plan(e, t->plan);
         if (result->outcome != HOST_OUTCOME_FAILED &&
             (result->outcome == HOST_OUTCOME_DONE || result->error == 0 ||

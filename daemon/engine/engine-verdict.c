@@ -131,6 +131,17 @@ static PolicyAsk ask_about(Engine *e, const AskedFor *asked, const PolicyRule *r
         return ask;
 }
 
+/* Of a device that is somebody's, that it is says enough. */
+static const char *dirty_for(const Device *d, const AskedFor *asked) {
+        const PolicyAsk *ask = asked->ask;
+
+        if (!d->dirty_owner || (d->assignment && d->assignment != asked->self))
+                return NULL;
+        if (ask && ask->owner && ask->uid == d->dirty_uid && streq(ask->owner, d->dirty_owner))
+                return NULL;
+        return d->dirty_owner;
+}
+
 static void fill_member(Engine *e, const AskedFor *asked, GroupQuestion *q, size_t i) {
         const Device *d = q->devices[i];
         unsigned n_vfs = enabled_vfs(d);
@@ -149,6 +160,7 @@ static void fill_member(Engine *e, const AskedFor *asked, GroupQuestion *q, size
                 .gone = d->gone,
                 .read_error = d->read_error,
                 .quarantine = d->quarantine,
+                .dirty = dirty_for(d, asked),
                 .owner = other_owner(d, asked),
                 .job = running_job(d, asked, q),
                 .driver = q->drivers[i].name[0] ? q->drivers[i].name : NULL,

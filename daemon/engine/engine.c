@@ -11,8 +11,8 @@
 #include <assert.h>
 #include <sys/random.h>
 
+#include "engine/engine-kept.h"
 #include "engine/engine-policy.h"
-#include "engine/engine-private.h"
 
 int engine_new(struct sd_event *event, Host *host, Store *store, const EngineOptions *options,
                Engine **ret) {
@@ -68,6 +68,7 @@ Engine *engine_free(Engine *e) {
         free(e->to_read);
         hashmap_free(e->wanted);
         host_platform_done(&e->platform);
+        engine_kept_done(e);
         engine_policy_done(e);
         inventory_free(e->inventory);
         free(e);

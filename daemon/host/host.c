@@ -123,6 +123,23 @@ bool host_group_locked(Host *h, uint32_t group) {
         return h->ops->group_locked(h, group);
 }
 
+int host_state_files(Host *h, HostStateFile **ret, size_t *ret_n) {
+        assert(h);
+        assert(ret);
+        assert(ret_n);
+        return h->ops->state_files(h, ret, ret_n);
+}
+
+const char *host_state_directory(Host *h) {
+        assert(h);
+        return h->ops->state_directory(h);
+}
+
+int host_boot_id(Host *h, char ret[HOST_BOOT_ID_MAX]) {
+        assert(h);
+        return h->ops->boot_id(h, ret);
+}
+
 usec_t host_now(Host *h) {
         assert(h);
         return h->ops->now(h);

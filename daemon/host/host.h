@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/errors.h"
 #include "base/jsonx.h"
+#include "host/state-dir.h"
 #include "pci/driver.h"
 #include "pci/facts.h"
 #include "pci/iommu.h"
@@ -21,6 +22,8 @@ typedef struct Host Host;
 typedef struct HostJob HostJob;
 typedef struct HostTimer HostTimer;
 struct sd_event;
+
+#define HOST_BOOT_ID_MAX 33U
 
 /* ---- events ---- */
 
@@ -217,6 +220,9 @@ typedef struct HostOps {
         void (*cancel)(HostJob *job);
         void (*detach)(HostJob *job);
         bool (*group_locked)(Host *h, uint32_t group);
+        int (*state_files)(Host *h, HostStateFile **ret, size_t *ret_n);
+        const char *(*state_directory)(Host *h);
+        int (*boot_id)(Host *h, char ret[HOST_BOOT_ID_MAX]);
         usec_t (*now)(Host *h);
         int (*timer_new)(Host *h, void (*fire)(void *userdata), void *userdata, HostTimer **ret);
         int (*timer_set)(HostTimer *t, usec_t at);
@@ -266,6 +272,12 @@ void host_detach(HostJob *job);
 /* True while a worker (maybe of an earlier daemon) holds the lock of that group. */
 bool host_group_locked(Host *h, uint32_t group);
 
+/* What outlives a reboot, read at start; an error is of the directory. Written by the plan step commit-state. */
+int host_state_files(Host *h, HostStateFile **ret, size_t *ret_n);
+const char *host_state_directory(Host *h); /* for people */
+/* The kernel's boot, 32 hexadecimal digits. */
+int host_boot_id(Host *h, char ret[HOST_BOOT_ID_MAX]);
+
 usec_t host_now(Host *h); /* CLOCK_BOOTTIME, or the virtual clock */
 int host_timer_new(Host *h, void (*fire)(void *userdata), void *userdata, HostTimer **ret);
 int host_timer_set(HostTimer *t, usec_t at); /* absolute; USEC_INFINITY disarms */
@@ -277,6 +289,7 @@ DEFINE_CLEANUP(HostTimer *, host_timer_free);
 typedef struct HostKernelOptions {
         const char *root;          /* "/" or the prefix of --root */
         const char *runtime_dir;   /* below which lock/ stands */
+        const char *state_dir;     /* NULL: the usual one */
         const char *worker_socket; /* socket-activated worker, or NULL: execute worker_path */
         const char *worker_path;
         unsigned max_workers;

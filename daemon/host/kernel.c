@@ -7,7 +7,10 @@
  */
 
 #include <assert.h>
+#include <systemd/sd-id128.h>
 
+#include "base/fdio.h"
+#include "base/names.h"
 #include "base/strutil.h"
 #include "host/kernel-private.h"
 
@@ -24,6 +27,7 @@ static void kernel_free(Host *h) {
         sys_aliases_done(&k->aliases);
         free(k->root);
         free(k->runtime_dir);
+        free(k->state_dir);
         free(k->worker_socket);
         free(k->worker_path);
         free(k);
@@ -44,6 +48,31 @@ static int kernel_start(Host *h, HostEventHandler handler, void *userdata) {
         return 0;
 }
 
+static int kernel_state_files(Host *h, HostStateFile **ret, size_t *ret_n) {
+        _cleanup_close_ int fd = state_dir_open(kernel_host(h)->state_dir, geteuid());
+
+        return fd < 0 ? fd : state_dir_list(fd, geteuid(), ret, ret_n);
+}
+
+static const char *kernel_state_directory(Host *h) {
+        return kernel_host(h)->state_dir;
+}
+
+/* Of the tree, else of this machine: a tree below another root may have none. */
+static int kernel_boot_id(Host *h, char ret[HOST_BOOT_ID_MAX]) {
+        char text[SD_ID128_UUID_STRING_MAX];
+        sd_id128_t id;
+        ssize_t n;
+        int r;
+
+        n = read_attr_at(kernel_host(h)->tree.root, "proc/sys/kernel/random/boot_id", text, sizeof(text));
+        r = n > 0 ? sd_id128_from_string(text, &id) : sd_id128_get_boot(&id);
+        if (r < 0)
+                return r;
+        (void) sd_id128_to_string(id, ret);
+        return 0;
+}
+
 static const HostOps kernel_ops = {
         .name = "kernel",
         .free = kernel_free,
@@ -61,6 +90,9 @@ static const HostOps kernel_ops = {
         .cancel = kernel_cancel,
         .detach = kernel_detach,
         .group_locked = kernel_group_locked,
+        .state_files = kernel_state_files,
+        .state_directory = kernel_state_directory,
+        .boot_id = kernel_boot_id,
         .now = kernel_now,
         .timer_new = kernel_timer_new,
         .timer_set = kernel_timer_set,
@@ -92,6 +124,7 @@ int host_kernel_new(struct sd_event *event, const HostKernelOptions *options, Ho
         list_init(&k->jobs);
         if (free_and_strdup(&k->root, options->root) < 0 ||
             free_and_strdup(&k->runtime_dir, options->runtime_dir) < 0 ||
+            free_and_strdup(&k->state_dir, options->state_dir ? options->state_dir : STATE_DIR) < 0 ||
             free_and_strdup(&k->worker_socket, options->worker_socket) < 0 ||
             free_and_strdup(&k->worker_path, options->worker_path) < 0)
                 r = -ENOMEM;

@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "host/sim.h"
 #include "host/snapshot.h"
+#include "host/state-dir.h"
 
 #define SIM_JOBS_MAX 64U
 #define SIM_FAULTS_MAX 1024U
@@ -101,6 +102,11 @@ struct SimHost {
         SimFault *faults;
         size_t n_faults, faults_allocated;
         ListLink handles;
+
+        Hashmap *files;         /* of the state directory: name → its text */
+        char *state_dir;        /* they stand there instead */
+        int state_error;        /* positive errno that every write to it gives; 0 none */
+        unsigned boots;
 };
 
 static inline SimHost *sim_of(Host *h) {
@@ -258,6 +264,14 @@ int sim_hook(SimJob *job, const Step *s);
 void sim_read(SimJob *job);
 void sim_platform(SimJob *job);
 int sim_snapshot(SimJob *job);
+
+/* sim-state.c */
+void sim_state_free(SimHost *h);
+int sim_state_commit(SimHost *h, const char *name, const char *text);
+int sim_state_undo(SimHost *h, const char *name, const char *text);
+int sim_state_files(Host *host, HostStateFile **ret, size_t *ret_n);
+const char *sim_state_directory(Host *host);
+int sim_boot_id(Host *host, char ret[HOST_BOOT_ID_MAX]);
 
 /* sim-hurt.c */
 void sim_operations_wake(SimHost *h);

@@ -89,6 +89,7 @@ usec_t sim_step_time(SimJob *job) {
                 time = streq(strempty(job->undoing ? step_undo_value(s) : s->value), "0") ? USEC_PER_SEC :
                                                                                           100 * USEC_PER_MSEC;
                 break;
+        case STEP_COMMIT_STATE:
         case STEP_PROVE_UNHELD:
         case STEP_SET_OVERRIDE:
         case STEP_SET_NODE_OWNER:
@@ -327,6 +328,8 @@ static int run_forward(SimJob *job, SimDevice *d, const Step *s) {
                 return sim_compare_config(job, d);
         case STEP_HOOK:
                 return sim_hook(job, s);
+        case STEP_COMMIT_STATE:
+                return sim_state_commit(sim_of(job->host), strempty(s->value), strempty(s->expect));
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -357,6 +360,8 @@ static int run_undo(SimJob *job, SimDevice *d, const Step *s) {
                 return sim_hold_power(d, to);
         case STEP_SET_RESET_METHOD:
                 return sim_set_reset_method(d, to);
+        case STEP_COMMIT_STATE:
+                return sim_state_undo(sim_of(job->host), strempty(s->value), to);
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
@@ -388,7 +393,7 @@ int sim_step_run(SimJob *job) {
                 r = check_identity(job, d, s->device);
                 if (r < 0)
                         return r;
-        } else if (s->type != STEP_SET_NODE_OWNER && s->type != STEP_TRIAL_ATTACH)
+        } else if (s->type != STEP_SET_NODE_OWNER && s->type != STEP_TRIAL_ATTACH && s->type != STEP_COMMIT_STATE)
                 return -EINVAL; /* a step on a device without one */
         if (sim_step_fault(job, SIM_FAULT_ERROR, &f))
                 return -f.error;
@@ -408,6 +413,11 @@ void sim_step_explain(SimJob *job, int error) {
                 .detail = job->finding[0] ? job->finding : NULL,
         };
 
+        if (s->type == STEP_COMMIT_STATE) {
+                (void) snprintf(job->finding, sizeof(job->finding), "%.100s: %s", sim_state_directory(job->host),
+                                strempty(strerrorname_np(-error)));
+                f.detail = job->finding;
+        }
         pci_use_done(&job->holders);
         if (d && error == -EBUSY && sim_device_holders(d, &job->holders) >= 0) {
                 f.holders = job->holders.holders;

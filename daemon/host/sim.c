@@ -26,6 +26,7 @@ static void sim_free(Host *host) {
         hashmap_free(h->devices);
         sim_groups_free(h);
         free(h->faults);
+        sim_state_free(h);
         snapshot_free(h->snapshot);
         sim_clock_done(h);
         free(h);
@@ -58,6 +59,9 @@ static const HostOps sim_ops = {
         .cancel = sim_cancel,
         .detach = sim_detach,
         .group_locked = sim_group_locked,
+        .state_files = sim_state_files,
+        .state_directory = sim_state_directory,
+        .boot_id = sim_boot_id,
         .now = sim_host_now,
         .timer_new = sim_timer_new,
         .timer_set = sim_timer_set,
@@ -101,7 +105,8 @@ int host_sim_new(struct sd_event *event, const char *snapshot, size_t n, bool vi
         h->modules_loaded = h->snapshot->platform.vfio_pci_loaded != 0;
         h->devices = hashmap_new_u64();
         h->groups = hashmap_new_u64();
-        r = h->devices && h->groups ? sim_devices_take(h) : -ENOMEM;
+        h->files = hashmap_new_string();
+        r = h->devices && h->groups && h->files ? sim_devices_take(h) : -ENOMEM;
         if (r < 0) {
                 (void) error_set(err, ERROR_FAILED, "out of memory while making the simulated host");
                 return r;

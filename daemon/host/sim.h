@@ -48,5 +48,13 @@ int host_sim_surprise_remove(Host *h, PciAddress a);
 int host_sim_add(Host *h, const char *device_json, size_t n, Error *err); /* one element of "devices" */
 void host_sim_lose_events(Host *h, unsigned n); /* the next n events are lost, then OVERFLOW */
 int host_sim_trigger(Host *h, PciAddress a); /* `udevadm trigger`: a synthetic "change" */
+/* The state directory: a real one instead of memory; every write to it fails with this (positive) errno, 0 no more;
+ * one file of the memory ("" removes it). */
+int host_sim_set_state_dir(Host *h, const char *path);
+void host_sim_set_state_error(Host *h, int error);
+int host_sim_put_state(Host *h, const char *name, const char *text);
+/* A reboot: `to`, made anew from the same or other hardware, has what stands in the state directory of `from`, and
+ * another boot id. */
+void host_sim_take_state(Host *to, Host *from);
 /* Is a descriptor that Open gave out still open anywhere? */
 bool host_sim_is_held(Host *h, PciAddress a);

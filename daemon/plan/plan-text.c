@@ -49,6 +49,9 @@ static char *describe_device(const Step *s, const char *address) {
                 return strjoinf("compare the configuration of %s with the reference", address);
         case STEP_HOOK:
                 return strjoinf("run hook %s for %s", strempty(s->expect), address);
+        case STEP_COMMIT_STATE:
+                return isempty(s->expect) ? strjoinf("remove %s from the state directory", strempty(s->value)) :
+                                            strjoinf("record %s in the state directory", strempty(s->value));
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -85,6 +88,9 @@ char *step_describe_undo(const Step *s) {
                 return strjoinf("set the power control of %s to %s", address, undo);
         case STEP_SET_RESET_METHOD:
                 return strjoinf("set the reset methods of %s to %s", address, undo);
+        case STEP_COMMIT_STATE:
+                return undo[0] ? strjoinf("put %s of the state directory back as it was", strempty(s->value)) :
+                                 strjoinf("remove %s from the state directory", strempty(s->value));
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
@@ -126,7 +132,8 @@ static Json *step_to_json(const Step *s) {
                 (void) json_set_string(j, "device", PCI_ADDRESS_TEXT(s->device));
         (void) json_set_u64(j, "iommu_group", s->group);
         (void) json_set_string(j, "value", s->value);
-        (void) json_set_string(j, "expect", s->expect);
+        /* Serial numbers and owners are not for everybody who may read a plan. */
+        (void) json_set_string(j, "expect", s->type == STEP_COMMIT_STATE ? NULL : s->expect);
         (void) json_set_u64(j, "timeout_msec", s->timeout_msec);
         (void) json_set_string(j, "description", text);
         (void) json_set_string(j, "undo", undo);

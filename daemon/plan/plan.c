@@ -27,6 +27,7 @@ static const char *const step_types[_STEP_TYPE_MAX] = {
         [STEP_TAKE_REFERENCE] = "take-reference",
         [STEP_COMPARE_CONFIG] = "compare-config",
         [STEP_HOOK] = "hook",
+        [STEP_COMMIT_STATE] = "commit-state",
 };
 
 static const char *const plan_kinds[_PLAN_KIND_MAX] = {
@@ -35,6 +36,7 @@ static const char *const plan_kinds[_PLAN_KIND_MAX] = {
         [PLAN_RESET] = "reset",
         [PLAN_SET_NUMVFS] = "set-numvfs",
         [PLAN_CLEAN] = "clean",
+        [PLAN_RECORD] = "record",
 };
 
 const char *step_type_to_string(StepType t) {
@@ -153,6 +155,7 @@ const char *step_undo_value(const Step *s) {
         case STEP_SET_NUMVFS:
         case STEP_HOLD_POWER:
         case STEP_SET_RESET_METHOD:
+        case STEP_COMMIT_STATE:
                 return s->undo;
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
@@ -247,7 +250,8 @@ int plan_groups(const Plan *p, uint32_t **ret, size_t *ret_n) {
         for (size_t i = 0; i < p->n_devices; i++)
                 groups[n++] = p->devices[i].group;
         for (size_t i = 0; i < p->n_steps; i++)
-                groups[n++] = p->steps[i].group;
+                if (p->steps[i].type != STEP_COMMIT_STATE)
+                        groups[n++] = p->steps[i].group;
         qsort(groups, n, sizeof(uint32_t), compare_u32);
         for (size_t i = 0; i < n; i++)
                 if (distinct == 0 || groups[distinct - 1] != groups[i])

@@ -38,6 +38,9 @@ typedef enum StepType {
         /* Runs the administrator's program `expect` below hooks.d with `value`, a JSON object, on its standard input.
          * timeout: its time limit. Undo: none. */
         STEP_HOOK,
+        /* A file of the state directory, synced: value is its name, expect its text afterwards, undo its text before
+         * (NULL: nothing is undone). "" is: no such file. On no device; takes no lock of its group. */
+        STEP_COMMIT_STATE,
         _STEP_TYPE_MAX,
         _STEP_TYPE_INVALID = -EINVAL,
 } StepType;
@@ -65,6 +68,7 @@ typedef enum PlanKind {
         PLAN_RESET,
         PLAN_SET_NUMVFS,
         PLAN_CLEAN, /* a dirty or quarantined device is verified clean */
+        PLAN_RECORD, /* commit-state alone: no device is touched */
         _PLAN_KIND_MAX,
         _PLAN_KIND_INVALID = -EINVAL,
 } PlanKind;

@@ -19,7 +19,7 @@
 
 #define SOCKET_FD 3
 
-static int check_peer(const Worker *w) {
+static int check_peer(Worker *w) {
         struct ucred peer;
         socklen_t n = sizeof(peer), k = sizeof(int);
         struct stat st;
@@ -31,6 +31,7 @@ static int check_peer(const Worker *w) {
                 return -EPROTOTYPE;
         if (getsockopt(w->socket, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
                 return -errno;
+        w->daemon = peer.uid;
         if (peer.uid == 0 || peer.uid == geteuid())
                 return 0;
         return stat(w->runtime_dir, &st) >= 0 && st.st_uid == peer.uid ? 0 : -EPERM;
@@ -112,10 +113,11 @@ static int run(Worker *w) {
         return 0;
 }
 
-static int parse_arguments(int argc, char **argv, const char **ret_root, const char **ret_runtime) {
+static int parse_arguments(int argc, char **argv, const char **ret_root, Worker *w) {
         static const struct option options[] = {
                 { "root", required_argument, NULL, 'r' },
                 { "runtime-dir", required_argument, NULL, 'd' },
+                { "state-dir", required_argument, NULL, 's' },
                 { "version", no_argument, NULL, 'V' },
                 {},
         };
@@ -128,7 +130,10 @@ static int parse_arguments(int argc, char **argv, const char **ret_root, const c
                         *ret_root = optarg;
                         break;
                 case 'd':
-                        *ret_runtime = optarg;
+                        w->runtime_dir = optarg;
+                        break;
+                case 's':
+                        w->state_dir = optarg;
                         break;
                 case 'V':
                         (void) printf("%s\n", PACKAGE_STRING);
@@ -141,12 +146,13 @@ static int parse_arguments(int argc, char **argv, const char **ret_root, const c
 
 int main(int argc, char **argv) {
         const int keep[] = { SOCKET_FD };
-        Worker w = { .tree = SYS_TREE_INIT, .socket = SOCKET_FD, .runtime_dir = RUNTIME_DIR };
+        Worker w = { .tree = SYS_TREE_INIT, .socket = SOCKET_FD, .runtime_dir = RUNTIME_DIR,
+                     .state_dir = STATE_DIR };
         const char *root = "/";
         int r;
 
         log_set_program("pciassign-worker");
-        r = parse_arguments(argc, argv, &root, &w.runtime_dir);
+        r = parse_arguments(argc, argv, &root, &w);
         if (r <= 0)
                 return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         r = close_all_except(keep, ELEMENTSOF(keep));

@@ -267,6 +267,8 @@ int step_do(StepRun *s) {
                 return step_do_compare_config(s);
         case STEP_HOOK:
                 return step_do_hook(s);
+        case STEP_COMMIT_STATE:
+                return step_do_commit(s, strempty(step->expect));
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -322,6 +324,8 @@ int step_undo(StepRun *s) {
                 return step_do_hold_power(s, undo);
         case STEP_SET_RESET_METHOD:
                 return step_do_reset_method(s, undo);
+        case STEP_COMMIT_STATE:
+                return step_undo_commit(s, undo);
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:

@@ -61,5 +61,7 @@ int reference_read(const Worker *w, const PlanDevice *p, PciConfig *ret);
 int reference_parse(const void *data, size_t n, const PlanDevice *p, PciConfig *ret);
 int step_do_node_owner(StepRun *s, const char *value);
 int step_do_trial_attach(StepRun *s);
+int step_do_commit(StepRun *s, const char *text);
+int step_undo_commit(StepRun *s, const char *text);
 /* timeout 0: look once. -EBUSY with the holders in s->use, -ENOTBLK with the proof in s->detail. */
 int step_do_prove_unheld(StepRun *s, uint32_t timeout_msec);

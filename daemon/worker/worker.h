@@ -14,7 +14,8 @@
 typedef struct Worker {
         SysTree tree;
         int socket;
-        const char *runtime_dir;
+        const char *runtime_dir, *state_dir;
+        uid_t daemon;       /* whose directories these may be */
         bool cancelled;     /* the daemon asked to stop before the next step */
         bool gone;          /* the daemon is not there any more: nothing more may be begun */
         Encoder encoder;    /* scratch of the message at hand */

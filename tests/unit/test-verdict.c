@@ -71,6 +71,10 @@ static void make_blocked(Pair *p) {
         p->members[0].read_error = -ETIMEDOUT;
 }
 
+static void make_dirty(Pair *p) {
+        p->members[0].dirty = "vm-2";
+}
+
 static void make_quarantined(Pair *p) {
         p->members[0].quarantine = "dirty";
 }
@@ -216,6 +220,7 @@ static const struct {
         { make_read_gone, BLOCKER_GONE, ERROR_GONE, false },
         { make_stuck, BLOCKER_STUCK, ERROR_STUCK, false },
         { make_blocked, BLOCKER_STUCK, ERROR_STUCK, false },
+        { make_dirty, BLOCKER_DIRTY, ERROR_NOT_SUPPORTED, true },
         { make_quarantined, BLOCKER_QUARANTINED, ERROR_QUARANTINED, false },
         { make_owned, BLOCKER_OWNED, ERROR_OWNED, false },
         { make_job, BLOCKER_JOB, ERROR_BUSY, false },
