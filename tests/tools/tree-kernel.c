@@ -100,6 +100,7 @@ int openat(int dir, const char *path, int flags, ...) {
         return open_whole("openat", dir, path, flags, mode);
 }
 
+int openat64(int dir, const char *path, int flags, ...);
 int openat64(int dir, const char *path, int flags, ...) {
         va_list ap;
         mode_t mode;
