@@ -11,7 +11,7 @@
 #include <locale.h>
 #include <math.h>
 
-#include "base/jsonx.h"
+#include "base/jsonx-private.h"
 #include "base/strutil.h"
 
 #define DEPTH_MAX 64U
@@ -23,11 +23,15 @@ typedef struct Parser {
         Json *stack[DEPTH_MAX]; /* open containers, outermost first; inner ones are owned by outer ones */
         unsigned depth;
         Json *root; /* owned once a value was seen */
-        char *key;  /* of the member whose value comes next; owned */
+        StrBuf key;    /* of the member whose value comes next */
+        StrBuf string; /* one with escapes; kept for the next one */
         JsonPlaces *places; /* NULL: not asked for */
         const char *key_at; /* where the last key stands */
         size_t open[DEPTH_MAX]; /* places of the open containers */
+        bool array[DEPTH_MAX];  /* what they are; else an object */
         const char *reason;
+        StrBuf array_key;       /* of the member of the document that is open, if it is an array */
+        size_t index, place;    /* of the element of it that is at hand */
 } Parser;
 
 static int skip_comment(Parser *p) {
@@ -50,17 +54,18 @@ static int skip_comment(Parser *p) {
 }
 
 static int skip_blanks(Parser *p) {
-        while (p->p < p->end) {
-                if (*p->p == ' ' || *p->p == '\t' || *p->p == '\n' || *p->p == '\r')
-                        p->p++;
-                else if (*p->p == '/' && p->limits.comments) {
-                        int r = skip_comment(p);
-                        if (r < 0)
-                                return r;
-                } else
-                        break;
+        for (;;) {
+                const char *s = p->p, *end = p->end;
+
+                while (s < end && (*s == ' ' || *s == '\n' || *s == '\t' || *s == '\r'))
+                        s++;
+                p->p = s;
+                if (s == end || *s != '/' || !p->limits.comments)
+                        return 0;
+                int r = skip_comment(p);
+                if (r < 0)
+                        return r;
         }
-        return 0;
 }
 
 static bool next_is(const Parser *p, char c) {
@@ -127,34 +132,45 @@ static int parse_escape(Parser *p, StrBuf *b) {
         return 0;
 }
 
-static int parse_string(Parser *p, char **ret) {
-        _cleanup_strbuf_ StrBuf b = {};
-        char *s;
+/* A string's bytes: in the text itself where nothing is escaped, else in `b`, which is emptied first. */
+static int parse_string(Parser *p, StrBuf *b, const char **ret, size_t *ret_n) {
+        const char *run;
+        bool escaped = false;
 
         if (!next_is(p, '"'))
                 return -EBADMSG;
-        p->p++;
+        run = ++p->p;
+        b->size = 0;
         for (;;) {
-                const char *run = p->p;
+                const char *s = run, *end = p->end;
+                uint8_t all = 0;
 
-                while (p->p < p->end && *p->p != '"' && *p->p != '\\' && (uint8_t) *p->p >= 0x20)
-                        p->p++;
-                if (!utf8_is_valid(run, (size_t) (p->p - run)))
+                while (s < end && *s != '"' && *s != '\\' && (uint8_t) *s >= 0x20)
+                        all |= (uint8_t) *s++;
+                p->p = s;
+                if (all >= 0x80 && !utf8_is_valid(run, (size_t) (p->p - run)))
                         return -EBADMSG;
-                strbuf_add_n(&b, run, (size_t) (p->p - run));
+                if (next_is(p, '"') && !escaped) {
+                        *ret = run;
+                        *ret_n = (size_t) (p->p++ - run);
+                        return 0;
+                }
+                strbuf_add_n(b, run, (size_t) (p->p - run));
                 if (next_is(p, '"'))
                         break;
                 if (!next_is(p, '\\'))
                         return -EBADMSG;
-                int r = parse_escape(p, &b);
+                int r = parse_escape(p, b);
                 if (r < 0)
                         return r;
+                escaped = true;
+                run = p->p;
         }
         p->p++;
-        s = strbuf_steal(&b);
-        if (!s)
-                return -ENOMEM;
-        *ret = s;
+        if (b->error < 0)
+                return b->error;
+        *ret = b->data;
+        *ret_n = b->size;
         return 0;
 }
 
@@ -242,14 +258,15 @@ static bool take_word(Parser *p, const char *word) {
 }
 
 static int parse_scalar(Parser *p, Json **ret) {
-        _cleanup_free_ char *s = NULL;
+        const char *s;
+        size_t n;
         int r;
 
         if (next_is(p, '"')) {
-                r = parse_string(p, &s);
+                r = parse_string(p, &p->string, &s, &n);
                 if (r < 0)
                         return r;
-                *ret = json_new_string(s);
+                *ret = json_new_string_n(s, n);
         } else if (next_is(p, '-') || (p->p < p->end && *p->p >= '0' && *p->p <= '9'))
                 return parse_number(p, ret);
         else if (take_word(p, "true"))
@@ -273,26 +290,32 @@ static int attach(Parser *p, Json *value) {
                 return 0;
         }
         container = p->stack[p->depth - 1];
-        if (json_type(container) == JSON_ARRAY)
+        if (p->array[p->depth - 1])
                 return json_append(container, value);
-        r = json_set(container, p->key, value);
-        free(TAKE_PTR(p->key));
+        r = json_set_new(container, p->key.data, value);
+        if (r == -EEXIST) {
+                p->p = p->key_at;
+                p->reason = "a key that the object has already";
+                return -EBADMSG;
+        }
         return r;
 }
 
 /* A member's key and its colon. */
 static int parse_key(Parser *p) {
-        const char *start = p->p;
-        int r = parse_string(p, &p->key);
+        const char *key;
+        size_t n;
+        int r;
 
+        p->key_at = p->p;
+        r = parse_string(p, &p->string, &key, &n);
         if (r < 0)
                 return r;
-        p->key_at = start;
-        if (json_get(p->stack[p->depth - 1], p->key)) {
-                p->p = start;
-                p->reason = "a key that the object has already";
-                return -EBADMSG;
-        }
+        p->key.size = 0;
+        strbuf_add_n(&p->key, key, n);
+        strbuf_add(&p->key, "");
+        if (p->key.error < 0)
+                return p->key.error;
         r = skip_blanks(p);
         if (r < 0)
                 return r;
@@ -329,16 +352,45 @@ static int open_container(Parser *p, bool *ret_empty) {
         }
         if (p->places)
                 p->open[p->depth] = p->places->n - 1;
+        if (p->depth == 1) {
+                p->array_key.size = 0;
+                strbuf_add(&p->array_key, strempty(p->key.data));
+                p->index = 0;
+        }
+        p->array[p->depth] = array;
         p->stack[p->depth++] = value;
         return array ? 0 : parse_key(p);
+}
+
+/* Behind a value: hands an element over to whoever wants them one by one. */
+static int hand_over(Parser *p) {
+        JsonPlaces *to = p->places;
+        Json *array;
+        int r;
+
+        if (!to || !to->element || p->depth != 2 || p->array[0] || !p->array[1])
+                return 0;
+        if (p->array_key.error < 0)
+                return p->array_key.error;
+        array = p->stack[1];
+        r = to->element(p->array_key.data, p->index++, json_at(array, json_length(array) - 1),
+                        p->place, to->userdata);
+        if (r < 0)
+                return r;
+        json_drop_last(array);
+        to->n = p->place;
+        return 0;
 }
 
 /* Behind a value: a comma and what the next value needs, or closing brackets. Returns 1 when all are closed. */
 static int after_value(Parser *p) {
         while (p->depth > 0) {
-                bool array = json_type(p->stack[p->depth - 1]) == JSON_ARRAY;
-                int r = skip_blanks(p);
+                bool array = p->array[p->depth - 1];
+                int r = hand_over(p);
 
+                if (r < 0)
+                        return r;
+                r = skip_blanks(p);
                 if (r < 0)
                         return r;
                 if (next_is(p, ',')) {
@@ -362,10 +414,12 @@ static int after_value(Parser *p) {
 static int add_place(Parser *p) {
         JsonPlaces *to = p->places;
         uint32_t at = (uint32_t) (p->p - p->start);
-        bool member = p->depth > 0 && json_type(p->stack[p->depth - 1]) == JSON_OBJECT;
+        bool member = p->depth > 0 && !p->array[p->depth - 1];
 
         if (ARRAY_RESERVE_ONE(to->items, to->n, to->allocated) < 0)
                 return -ENOMEM;
+        if (p->depth == 2)
+                p->place = to->n;
         to->items[to->n] = (JsonPlace) {
                 .key = member ? (uint32_t) (p->key_at - p->start) : at,
                 .value = at,
@@ -433,7 +487,9 @@ static int parse(Parser *p, size_t n, Json **ret) {
                 p->end = p->p + n;
                 r = parse_document(p);
         }
-        free(p->key);
+        strbuf_done(&p->key);
+        strbuf_done(&p->string);
+        strbuf_done(&p->array_key);
         if (r < 0) {
                 (void) json_free(p->root);
                 return r;

@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 
@@ -22,6 +23,7 @@
 #undef json_type
 #undef json_bool
 
+#include "base/jsonx-private.h"
 #include "base/strutil.h"
 
 #define WRITE_DEPTH_MAX 64U
@@ -46,13 +48,11 @@ Json *json_free(Json *j) {
 }
 
 JsonType json_type(const Json *j) {
-        if (!j || has_mark(j, null_mark))
-                return JSON_NULL;
         switch (json_object_get_type(j)) {
-        case json_type_null:
+        case json_type_null: /* a NULL pointer */
                 return JSON_NULL;
-        case json_type_boolean:
-                return JSON_BOOL;
+        case json_type_boolean: /* which our null is inside */
+                return has_mark(j, null_mark) ? JSON_NULL : JSON_BOOL;
         case json_type_double:
                 return JSON_REAL;
         case json_type_int:
@@ -224,6 +224,34 @@ Json *json_new_string(const char *s) {
                 s = escaped;
         }
         return json_object_new_string(s);
+}
+
+Json *json_new_string_n(const char *s, size_t n) {
+        return n <= INT_MAX ? json_object_new_string_len(s, (int) n) : NULL;
+}
+
+int json_set_new(Json *object, const char *key, Json *value) {
+        struct lh_table *t = json_object_get_object(object);
+        unsigned long hash = lh_get_hash(t, key);
+        char *copy;
+        int r = -ENOMEM;
+
+        if (lh_table_lookup_entry_w_hash(t, key, hash)) {
+                (void) json_free(value);
+                return -EEXIST;
+        }
+        copy = strdup(key);
+        if (copy)
+                r = lh_table_insert_w_hash(t, copy, value, hash, 0) < 0 ? -ENOMEM : 0;
+        if (r < 0) {
+                free(copy);
+                (void) json_free(value);
+        }
+        return r;
+}
+
+void json_drop_last(Json *array) {
+        (void) json_object_array_del_idx(array, json_object_array_length(array) - 1, 1);
 }
 
 Json *json_new_u64(uint64_t v) {

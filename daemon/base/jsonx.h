@@ -44,6 +44,12 @@ typedef struct JsonPlaces {
         size_t n, allocated;
         size_t error;       /* on failure: where reading stopped */
         const char *reason; /* on failure, where more than syntax was wrong; static, else NULL */
+
+        /* If set, long arrays need not be held: called with each complete element, borrowed, of an
+         * array that is a member `key` of the document, and with its place; behind it the element
+         * and its places are dropped. A negative return ends the reading with it. */
+        int (*element)(const char *key, size_t index, Json *element, size_t place, void *userdata);
+        void *userdata;
 } JsonPlaces;
 /* As json_parse(), recording places; those of a text that was refused are of no use but `error`. */
 int json_parse_places(const char *text, size_t n, JsonLimits limits, Json **ret, JsonPlaces *places);

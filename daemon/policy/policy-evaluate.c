@@ -12,8 +12,7 @@
 
 #include <assert.h>
 
-#include "base/strutil.h"
-#include "policy/policy.h"
+#include "policy/policy-private.h"
 
 typedef struct Question {
         const PolicyRule *rule;
@@ -47,7 +46,7 @@ static bool grants_to(const PolicyOwner *o, const PolicyAsk *ask) {
         return false;
 }
 
-static bool may_own(const PolicySettings *s, const PolicyAsk *ask) {
+bool policy_may_own(const PolicySettings *s, const PolicyAsk *ask) {
         if (!s->owners.set)
                 return ask->manager;
         for (size_t i = 0; i < s->owners.n; i++)
@@ -64,7 +63,7 @@ static void check_permission(const Question *a, bool parked) {
                 refuse(a, BLOCKER_POLICY_DENIED, POLICY_KEY_ASSIGN);
         if (!a->ask->owner || (parked && !s->owners.set))
                 return;
-        if (!may_own(s, a->ask))
+        if (!policy_may_own(s, a->ask))
                 refuse(a, BLOCKER_POLICY_OWNER, POLICY_KEY_OWNERS);
 }
 

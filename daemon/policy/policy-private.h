@@ -91,6 +91,9 @@ const char *policy_fact_text(const PolicySubject *s, PolicySelector selector,
                              char buffer[PCI_ADDRESS_MAX]);
 bool policy_condition_holds(const PolicyCondition *c, const PolicySubject *s);
 
+/* May the caller name the owner that it asks for? */
+bool policy_may_own(const PolicySettings *s, const PolicyAsk *ask);
+
 /* ---- reading ---- */
 
 typedef struct PolicyReader {
@@ -104,6 +107,7 @@ typedef struct PolicyReader {
         size_t line_at; unsigned line; /* the last line that was looked for */
         uint8_t members[256];   /* keys and objects by the hash of their names */
         bool failed;            /* out of memory */
+        bool too_many;          /* rules; said once */
 } PolicyReader;
 
 /* A value of the text with the way to it. */

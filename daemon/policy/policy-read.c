@@ -154,6 +154,10 @@ static void read_object(PolicyReader *x, const Target *t, PolicyObject o, const 
 static unsigned line_of(PolicyReader *x, size_t at) {
         const char *text = x->text->text;
 
+        if (at < x->line_at) { /* whoever asks goes through the text, nearly always forwards */
+                x->line_at = 0;
+                x->line = 1;
+        }
         while (x->line_at < at) {
                 const char *end = memchr(text + x->line_at, '\n', at - x->line_at);
 
@@ -252,20 +256,23 @@ static void read_rule(PolicyReader *x, const PolicyValue *v) {
         read_object(x, &t, POLICY_OBJECT_RULE, v, &seen);
 }
 
-static void read_rules(PolicyReader *x, const PolicyValue *v) {
-        PolicyWalk walk = {};
-        PolicyValue one;
+/* One element of an array of the document, as soon as it is read: rules are many, and what is wanted
+ * of one is kept when the next one comes. */
+static int take_element(const char *key, size_t index, Json *element, size_t place, void *userdata) {
+        PolicyReader *x = userdata;
+        const PolicyValue document = {}, rules = { .up = &document, .key = "rules" };
+        const PolicyValue v = { .up = &rules, .json = element, .index = index, .place = place };
 
-        if (json_type(v->json) != JSON_ARRAY) {
-                (void) policy_wrong(x, v, "an array of rules");
-                return;
+        if (!streq(key, "rules"))
+                return 0;
+        if (x->policy->n_rules >= POLICY_RULES_MAX) {
+                if (!x->too_many)
+                        (void) policy_wrong(x, &v, "at most %u rules in all", POLICY_RULES_MAX);
+                x->too_many = true;
+                return x->failed ? -ENOMEM : 0;
         }
-        if (json_length(v->json) > POLICY_RULES_MAX - x->policy->n_rules) {
-                (void) policy_wrong(x, v, "at most %u rules in all", POLICY_RULES_MAX);
-                return;
-        }
-        while (policy_walk_next(x, v, &walk, &one))
-                read_rule(x, &one);
+        read_rule(x, &v);
+        return x->failed ? -ENOMEM : 0;
 }
 
 /* What a later file says of a key replaces what an earlier one said of it; other keys stay. */
@@ -278,7 +285,7 @@ static void read_defaults(PolicyReader *x, const PolicyValue *v) {
 
         d->file = x->file;
         d->pointer = "/defaults";
-        json_place_find(x->text->text, x->places.items[v->place].value, &d->line, NULL);
+        d->line = line_of(x, x->places.items[v->place].value);
         n = snprintf(prefix, sizeof(prefix), "defaults (%s:%u, /defaults", x->file, d->line);
         t.prefix_size = MIN((size_t) n, sizeof(prefix) - 1);
         read_object(x, &t, POLICY_OBJECT_RULE, v, &seen);
@@ -301,9 +308,10 @@ static void read_document(PolicyReader *x, const PolicyValue *v) {
                         versioned = true;
                         if (json_u64(one.json, UINT64_MAX, &version) < 0 || version != 1)
                                 (void) policy_wrong(x, &one, "1");
-                } else if (streq(one.key, "rules"))
-                        read_rules(x, &one);
-                else if (streq(one.key, "defaults"))
+                } else if (streq(one.key, "rules")) {
+                        if (json_type(one.json) != JSON_ARRAY)
+                                (void) policy_wrong(x, &one, "an array of rules");
+                } else if (streq(one.key, "defaults"))
                         read_defaults(x, &one);
                 else if (!streq(one.key, "$schema"))
                         (void) policy_unknown_key(x, &one, policy_document_names);
@@ -331,9 +339,25 @@ static void note_syntax(PolicyReader *x, int error) {
                                            : strdup("JSON (RFC 8259; comments are allowed)"));
 }
 
+/* Rules are checked before what stands around them: the file's problems in order of the text. */
+static void sort_problems(PolicyProblems *p, size_t first) {
+        for (size_t i = first + 1; i < p->n; i++) {
+                PolicyProblem one = p->items[i];
+                size_t at = i;
+
+                for (; at > first && (p->items[at - 1].line > one.line ||
+                                      (p->items[at - 1].line == one.line &&
+                                       p->items[at - 1].column > one.column));
+                     at--)
+                        p->items[at] = p->items[at - 1];
+                p->items[at] = one;
+        }
+}
+
 int policy_file_read(PolicyReader *x, const PolicyText *text) {
         const JsonLimits limits = { POLICY_FILE_MAX, DEPTH_LIMIT, true };
         _cleanup_json_ Json *json = NULL;
+        size_t first;
         int r;
 
         assert(x);
@@ -341,6 +365,7 @@ int policy_file_read(PolicyReader *x, const PolicyText *text) {
         if (!x->members[member_slot(POLICY_OBJECT_RULE, "assign")])
                 add_members(x);
         x->text = text;
+        first = x->problems->n;
         x->line_at = 0;
         x->line = 1;
         x->file = policy_arena_copy(&x->policy->arena, text->file, strlen(text->file));
@@ -351,11 +376,14 @@ int policy_file_read(PolicyReader *x, const PolicyText *text) {
                                    strdup("a file that can be read"));
                 return x->failed ? -ENOMEM : 0;
         }
+        x->places.element = take_element;
+        x->places.userdata = x;
         r = json_parse_places(text->text, text->size, limits, &json, &x->places);
         if (r >= 0)
                 read_document(x, &(PolicyValue) { .json = json });
         else if (r != -ENOMEM)
                 note_syntax(x, r);
         json_places_done(&x->places);
+        sort_problems(x->problems, first);
         return r == -ENOMEM || x->failed ? -ENOMEM : 0;
 }

@@ -26,6 +26,14 @@ typedef enum PolicyForce {
 } PolicyForce;
 const char *policy_force_to_string(PolicyForce f); /* "enforced" "refuses" "pre-open default" … */
 
+
+/* On what a force depends. */
+typedef struct PolicyHost {
+        unsigned kernel; /* major << 16 | minor; 0: not known, taken for a recent one */
+        bool locked;     /* /sys/kernel/security/lockdown says integrity or confidentiality */
+} PolicyHost;
+PolicyForce policy_key_force(PolicyKey k, const PolicyHost *host); /* NULL: none is known */
+
 typedef enum PolicyAssign { POLICY_ASSIGN_ALLOW, POLICY_ASSIGN_DENY } PolicyAssign;
 typedef enum PolicyGroup {
         POLICY_GROUP_ASK,      /* mates are parked if the caller consents */
@@ -188,7 +196,8 @@ typedef struct PolicySubject {
         const PciConfigFacts *physfn_config; /* of a VF, whose PASID and PRI stand there; NULL */
         const char *port_path;        /* NULL: unknown */
         const char *slot, *label;     /* physical slot, firmware label; NULL none */
-        const char *driver;           /* host driver it has, or had before it was assigned; NULL none */
+        const char *driver; /* host driver it has, or had before it was assigned; NULL none */
+        const PolicyHost *host; /* for policy_explain(); NULL: not known */
 } PolicySubject;
 
 /* The first rule that matches, or defaults; never NULL. */
