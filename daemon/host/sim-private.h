@@ -260,6 +260,12 @@ int sim_take_reference(SimJob *job, SimDevice *d);
 int sim_compare_config(SimJob *job, SimDevice *d);
 int sim_hook(SimJob *job, const Step *s);
 
+/* sim-settings.c */
+int sim_await_vfs(SimJob *job, SimDevice *pf, const char *value);
+int sim_setting(SimJob *job, SimDevice *d, const Step *s, const char *value);
+/* What becomes of an error of a setting: in a release it is told, and the release goes on. */
+int sim_setting_outcome(SimJob *job, const Step *s, int error);
+
 /* sim-read.c */
 void sim_read(SimJob *job);
 void sim_platform(SimJob *job);

@@ -100,6 +100,12 @@ usec_t sim_step_time(SimJob *job) {
         case STEP_TAKE_REFERENCE:
         case STEP_COMPARE_CONFIG:
         case STEP_HOOK:
+        case STEP_SET_AUTOPROBE:
+        case STEP_AWAIT_VFS:
+        case STEP_SET_D3COLD:
+        case STEP_SET_NOSNOOP:
+        case STEP_SET_DOMAIN_TYPE:
+        case STEP_RESIZE_BAR:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -330,6 +336,14 @@ static int run_forward(SimJob *job, SimDevice *d, const Step *s) {
                 return sim_hook(job, s);
         case STEP_COMMIT_STATE:
                 return sim_state_commit(sim_of(job->host), strempty(s->value), strempty(s->expect));
+        case STEP_AWAIT_VFS:
+                return sim_await_vfs(job, d, strempty(s->value));
+        case STEP_SET_AUTOPROBE:
+        case STEP_SET_D3COLD:
+        case STEP_SET_NOSNOOP:
+        case STEP_SET_DOMAIN_TYPE:
+        case STEP_RESIZE_BAR:
+                return sim_setting(job, d, s, strempty(s->value));
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -362,6 +376,12 @@ static int run_undo(SimJob *job, SimDevice *d, const Step *s) {
                 return sim_set_reset_method(d, to);
         case STEP_COMMIT_STATE:
                 return sim_state_undo(sim_of(job->host), strempty(s->value), to);
+        case STEP_SET_AUTOPROBE:
+        case STEP_SET_D3COLD:
+        case STEP_SET_NOSNOOP:
+        case STEP_SET_DOMAIN_TYPE:
+        case STEP_RESIZE_BAR:
+                return sim_setting(job, d, s, to);
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
@@ -370,6 +390,7 @@ static int run_undo(SimJob *job, SimDevice *d, const Step *s) {
         case STEP_TAKE_REFERENCE:
         case STEP_COMPARE_CONFIG:
         case STEP_HOOK:
+        case STEP_AWAIT_VFS:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -396,7 +417,7 @@ int sim_step_run(SimJob *job) {
         } else if (s->type != STEP_SET_NODE_OWNER && s->type != STEP_TRIAL_ATTACH && s->type != STEP_COMMIT_STATE)
                 return -EINVAL; /* a step on a device without one */
         if (sim_step_fault(job, SIM_FAULT_ERROR, &f))
-                return -f.error;
+                return sim_setting_outcome(job, s, -f.error);
         return job->undoing ? run_undo(job, d, s) : run_forward(job, d, s);
 }
 

@@ -11,6 +11,30 @@
 #include "base/strutil.h"
 #include "plan/plan.h"
 
+/* Both ways: what is written and what undoing writes. */
+static char *describe_setting(const Step *s, const char *address, const char *value) {
+        unsigned bar, size;
+
+        switch (s->type) {
+        case STEP_SET_AUTOPROBE:
+                return strjoinf("let drivers %stake new virtual functions of %s by themselves",
+                                streq(value, "0") ? "not " : "", address);
+        case STEP_SET_D3COLD:
+                return strjoinf("%s D3cold for %s", streq(value, "0") ? "forbid" : "allow", address);
+        case STEP_SET_NOSNOOP:
+                return strjoinf("turn No Snoop of %s %s", address, streq(value, "0") ? "off" : "on");
+        case STEP_SET_DOMAIN_TYPE:
+                return strjoinf("set the domain type of group %u to %s", s->group, value);
+        case STEP_RESIZE_BAR:
+                if (step_parse_resize(value, &bar, &size) < 0)
+                        break;
+                return strjoinf("resize BAR %u of %s to %llu MiB", bar, address, 1ULL << size);
+        default: /* the rest is no setting */
+                break;
+        }
+        return strdup("");
+}
+
 static char *describe_device(const Step *s, const char *address) {
         switch (s->type) {
         case STEP_PROVE_UNHELD:
@@ -52,6 +76,14 @@ static char *describe_device(const Step *s, const char *address) {
         case STEP_COMMIT_STATE:
                 return isempty(s->expect) ? strjoinf("remove %s from the state directory", strempty(s->value)) :
                                             strjoinf("record %s in the state directory", strempty(s->value));
+        case STEP_AWAIT_VFS:
+                return strjoinf("wait for %s virtual functions of %s", strempty(s->value), address);
+        case STEP_SET_AUTOPROBE:
+        case STEP_SET_D3COLD:
+        case STEP_SET_NOSNOOP:
+        case STEP_SET_DOMAIN_TYPE:
+        case STEP_RESIZE_BAR:
+                return describe_setting(s, address, strempty(s->value));
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -91,6 +123,12 @@ char *step_describe_undo(const Step *s) {
         case STEP_COMMIT_STATE:
                 return undo[0] ? strjoinf("put %s of the state directory back as it was", strempty(s->value)) :
                                  strjoinf("remove %s from the state directory", strempty(s->value));
+        case STEP_SET_AUTOPROBE:
+        case STEP_SET_D3COLD:
+        case STEP_SET_NOSNOOP:
+        case STEP_SET_DOMAIN_TYPE:
+        case STEP_RESIZE_BAR:
+                return describe_setting(s, address, undo);
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
@@ -99,6 +137,7 @@ char *step_describe_undo(const Step *s) {
         case STEP_TAKE_REFERENCE:
         case STEP_COMPARE_CONFIG:
         case STEP_HOOK:
+        case STEP_AWAIT_VFS:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;

@@ -28,6 +28,12 @@ static const char *const step_types[_STEP_TYPE_MAX] = {
         [STEP_COMPARE_CONFIG] = "compare-config",
         [STEP_HOOK] = "hook",
         [STEP_COMMIT_STATE] = "commit-state",
+        [STEP_SET_AUTOPROBE] = "set-autoprobe",
+        [STEP_AWAIT_VFS] = "await-vfs",
+        [STEP_SET_D3COLD] = "set-d3cold",
+        [STEP_SET_NOSNOOP] = "set-nosnoop",
+        [STEP_SET_DOMAIN_TYPE] = "set-domain-type",
+        [STEP_RESIZE_BAR] = "resize-bar",
 };
 
 static const char *const plan_kinds[_PLAN_KIND_MAX] = {
@@ -59,6 +65,23 @@ bool step_type_is_removal(StepType t) {
 bool step_type_is_cleaning(StepType t) {
         return t == STEP_RESET || t == STEP_AWAIT_READY || t == STEP_COMPARE_CONFIG || t == STEP_HOOK ||
                t == STEP_SET_RESET_METHOD || t == STEP_HOLD_POWER;
+}
+
+bool step_type_is_setting(StepType t) {
+        return t == STEP_SET_D3COLD || t == STEP_SET_NOSNOOP || t == STEP_SET_DOMAIN_TYPE || t == STEP_RESIZE_BAR;
+}
+
+int step_parse_resize(const char *value, unsigned *ret_bar, unsigned *ret_size) {
+        uint32_t size;
+
+        assert(value);
+        assert(ret_bar);
+        assert(ret_size);
+        if (value[0] < '0' || value[0] > '5' || value[1] != '=' || parse_u32(value + 2, 10, 43, &size) < 0)
+                return -EINVAL;
+        *ret_bar = (unsigned) (value[0] - '0');
+        *ret_size = size;
+        return 0;
 }
 
 const char *plan_kind_to_string(PlanKind k) {
@@ -153,6 +176,11 @@ const char *step_undo_value(const Step *s) {
                 return s->undo ? s->undo : "0:0";
         case STEP_SET_OVERRIDE:
         case STEP_SET_NUMVFS:
+        case STEP_SET_AUTOPROBE:
+        case STEP_SET_D3COLD:
+        case STEP_SET_NOSNOOP:
+        case STEP_SET_DOMAIN_TYPE:
+        case STEP_RESIZE_BAR:
         case STEP_HOLD_POWER:
         case STEP_SET_RESET_METHOD:
         case STEP_COMMIT_STATE:
@@ -165,6 +193,7 @@ const char *step_undo_value(const Step *s) {
         case STEP_TAKE_REFERENCE:
         case STEP_COMPARE_CONFIG:
         case STEP_HOOK:
+        case STEP_AWAIT_VFS:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 return NULL;

@@ -41,6 +41,14 @@ typedef enum StepType {
         /* A file of the state directory, synced: value is its name, expect its text afterwards, undo its text before
          * (NULL: nothing is undone). "" is: no such file. On no device; takes no lock of its group. */
         STEP_COMMIT_STATE,
+        STEP_SET_AUTOPROBE,  /* physical function: value of sriov_drivers_autoprobe. Undo: `undo` */
+        STEP_AWAIT_VFS,      /* physical function: `value` virtual functions are there, each in its group. Undo: none */
+        /* Settings of a device. Undo: `undo`. In a release what the kernel does not take back is told as evidence,
+         * and the release goes on. */
+        STEP_SET_D3COLD,      /* value of d3cold_allowed, "0" or "1" */
+        STEP_SET_NOSNOOP,     /* value "0" or "1": Device Control bit 11, Enable No Snoop; the device is kept powered */
+        STEP_SET_DOMAIN_TYPE, /* value of the device's group's `type`: "DMA" "DMA-FQ" "identity" */
+        STEP_RESIZE_BAR,      /* value "BAR=SIZE": its size is 2^(20+SIZE) bytes; no driver may be bound */
         _STEP_TYPE_MAX,
         _STEP_TYPE_INVALID = -EINVAL,
 } StepType;
@@ -50,6 +58,10 @@ StepType step_type_from_string(const char *s);
 bool step_type_is_removal(StepType t);
 /* Steps that make and prove a device clean: a failure of one says something of the device. */
 bool step_type_is_cleaning(StepType t);
+/* Of a device, to be taken back by its release. */
+bool step_type_is_setting(StepType t);
+/* What STEP_RESIZE_BAR writes. -EINVAL. */
+int step_parse_resize(const char *value, unsigned *ret_bar, unsigned *ret_size);
 
 typedef struct Step {
         StepType type;

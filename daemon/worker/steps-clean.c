@@ -26,7 +26,7 @@ static bool word_is_plain(const char *s, bool blanks) {
 }
 
 /* Writes where something else shows, and reads back. */
-static int set_attribute(StepRun *s, const char *path, const char *value) {
+int step_set_attribute(StepRun *s, const char *path, const char *value) {
         char now[PCI_ATTRIBUTE_TEXT_MAX];
         ssize_t n;
         int r;
@@ -53,14 +53,14 @@ int step_do_hold_power(StepRun *s, const char *value) {
 
         if (!word_is_plain(value, false))
                 return -EINVAL;
-        r = set_attribute(s, "power/control", value);
+        r = step_set_attribute(s, "power/control", value);
         return r == -ENOENT ? 0 : r; /* a kernel without runtime power management */
 }
 
 int step_do_reset_method(StepRun *s, const char *value) {
         if (value[0] && !word_is_plain(value, true))
                 return -EINVAL;
-        return set_attribute(s, "reset_method", value);
+        return step_set_attribute(s, "reset_method", value);
 }
 
 /* ---- configuration space ---- */

@@ -269,6 +269,14 @@ int step_do(StepRun *s) {
                 return step_do_hook(s);
         case STEP_COMMIT_STATE:
                 return step_do_commit(s, strempty(step->expect));
+        case STEP_AWAIT_VFS:
+                return step_do_await_vfs(s);
+        case STEP_SET_AUTOPROBE:
+        case STEP_SET_D3COLD:
+        case STEP_SET_NOSNOOP:
+        case STEP_SET_DOMAIN_TYPE:
+        case STEP_RESIZE_BAR:
+                return step_do_setting(s, strempty(step->value));
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;
@@ -326,6 +334,12 @@ int step_undo(StepRun *s) {
                 return step_do_reset_method(s, undo);
         case STEP_COMMIT_STATE:
                 return step_undo_commit(s, undo);
+        case STEP_SET_AUTOPROBE:
+        case STEP_SET_D3COLD:
+        case STEP_SET_NOSNOOP:
+        case STEP_SET_DOMAIN_TYPE:
+        case STEP_RESIZE_BAR:
+                return step_do_setting(s, undo);
         case STEP_PROVE_UNHELD:
         case STEP_TRIAL_ATTACH:
         case STEP_RESET:
@@ -334,6 +348,7 @@ int step_undo(StepRun *s) {
         case STEP_TAKE_REFERENCE:
         case STEP_COMPARE_CONFIG:
         case STEP_HOOK:
+        case STEP_AWAIT_VFS:
         case _STEP_TYPE_MAX:
         case _STEP_TYPE_INVALID:
                 break;

@@ -51,6 +51,11 @@ int step_do_await_ready(StepRun *s);
 int step_do_verify(StepRun *s);
 int step_do_hold_power(StepRun *s, const char *value);
 int step_do_reset_method(StepRun *s, const char *value);
+/* Writes an attribute of the device where something else shows, and reads back. (steps-clean.c) */
+int step_set_attribute(StepRun *s, const char *path, const char *value);
+/* steps-settings.c */
+int step_do_await_vfs(StepRun *s);
+int step_do_setting(StepRun *s, const char *value);
 int step_do_take_reference(StepRun *s);
 int step_do_compare_config(StepRun *s);
 int step_do_hook(StepRun *s);

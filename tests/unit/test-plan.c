@@ -60,6 +60,17 @@ static const struct {
           "set the number of virtual functions of 0000:41:00.0 to 0" },
         { STEP_VERIFY, NULL, NULL, "vfio-pci", NULL, "verify 0000:41:00.0 on vfio-pci in group 12", "" },
         { STEP_VERIFY, NULL, NULL, NULL, NULL, "verify 0000:41:00.0 in group 12", "" },
+        { STEP_SET_AUTOPROBE, "0", "1", NULL, "1",
+          "let drivers not take new virtual functions of 0000:41:00.0 by themselves",
+          "let drivers take new virtual functions of 0000:41:00.0 by themselves" },
+        { STEP_AWAIT_VFS, "4", NULL, NULL, NULL, "wait for 4 virtual functions of 0000:41:00.0", "" },
+        { STEP_SET_D3COLD, "0", "1", NULL, "1", "forbid D3cold for 0000:41:00.0", "allow D3cold for 0000:41:00.0" },
+        { STEP_SET_NOSNOOP, "0", "1", NULL, "1", "turn No Snoop of 0000:41:00.0 off",
+          "turn No Snoop of 0000:41:00.0 on" },
+        { STEP_SET_DOMAIN_TYPE, "DMA", "identity", NULL, "identity", "set the domain type of group 12 to DMA",
+          "set the domain type of group 12 to identity" },
+        { STEP_RESIZE_BAR, "1=13", "1=8", NULL, "1=8", "resize BAR 1 of 0000:41:00.0 to 8192 MiB",
+          "resize BAR 1 of 0000:41:00.0 to 256 MiB" },
 };
 
 START_TEST(test_step) {
