@@ -154,6 +154,28 @@ static void assign_unknown(Task *t, const HostResult *result) {
         t->ended = assign_undo;
 }
 
+static int read_facts(Task *t);
+
+/* It was decided by what was known, and the plan found it otherwise: look, and decide again. */
+static bool decide_again(Task *t, Assignment *a, const HostResult *result) {
+        Engine *e = t->engine;
+        int r;
+
+        if (!t->known || result->outcome != HOST_OUTCOME_ROLLED_BACK || t->cancelled ||
+            a->release_wanted ||
+            (result->code != ERROR_PLAN_STALE && result->code != ERROR_HOST_CRITICAL &&
+             result->code != ERROR_GONE))
+                return false;
+        r = store_end(e->store, a->plan->id, result->outcome, NULL);
+        if (r >= 0)
+                r = store_forget(e->store, a->id);
+        if (r < 0)
+                return false; /* the end of it says why */
+        plan_clear_steps(a->plan);
+        t->plan = plan_free(t->plan);
+        return read_facts(t) >= 0;
+}
+
 static void plan_finished(Task *t, const HostResult *result) {
         Engine *e = t->engine;
         Assignment *a = inventory_assignment(e->inventory, t->assignment);
@@ -170,8 +192,10 @@ static void plan_finished(Task *t, const HostResult *result) {
                 assign_unknown(t, result);
                 return;
         }
-        (void) engine_result_error(result, "Assigning", &err);
         engine_refresh_plan(e, a->plan);
+        if (decide_again(t, a, result))
+                return;
+        (void) engine_result_error(result, "Assigning", &err);
         if (result->outcome == HOST_OUTCOME_FAILED) {
                 task_refuse(t, &err);
                 assign_undo(t);
@@ -283,8 +307,20 @@ static void facts_finished(Task *t, const HostResult *result) {
                 assign_fail(t, &err);
                 return;
         }
-        if (decide(t, a, &err) < 0 || journal_and_run(t, a, &err) < 0)
+        if (decide(t, a, &err) < 0) {
+                /* Nobody is refused because of what is not so any more. */
+                if (t->known) {
+                        plan_clear_steps(a->plan);
+                        if (read_facts(t) >= 0)
+                                return;
+                }
                 assign_fail(t, &err);
+        } else if (journal_and_run(t, a, &err) < 0)
+                assign_fail(t, &err);
+}
+
+static void facts_known(Task *t) {
+        facts_finished(t, &(HostResult) { .outcome = HOST_OUTCOME_DONE });
 }
 
 static int read_facts(Task *t) {
@@ -298,7 +334,30 @@ static int read_facts(Task *t) {
         for (size_t i = 0; i < a->plan->n_devices; i++)
                 members[n++] = a->plan->devices[i].address;
         t->urgent = true;
+        t->known = false;
         return task_read(t, members, n, ASSIGN_WHAT, facts_finished);
+}
+
+static bool facts_are_known(const Engine *e, const Assignment *a, const Request *q) {
+        /* By force nothing is proven again, and a token is about the facts of the moment. */
+        if (q->force || !isempty(q->token))
+                return false;
+        for (size_t i = 0; i < a->plan->n_devices; i++) {
+                const Device *d = inventory_device(e->inventory, a->plan->devices[i].address);
+
+                if (!d || !engine_knows_device(e, d))
+                        return false;
+        }
+        return true;
+}
+
+static int get_facts(Task *t, const Request *q) {
+        Engine *e = t->engine;
+        const Assignment *a = inventory_assignment(e->inventory, t->assignment);
+
+        t->known = facts_are_known(e, a, q);
+        t->urgent = true;
+        return t->known ? task_fire_at(t, host_now(e->host), facts_known) : read_facts(t);
 }
 
 static void memlock_finished(Task *t, const HostResult *result) {
@@ -309,7 +368,7 @@ static void memlock_finished(Task *t, const HostResult *result) {
                 assign_fail(t, &err);
                 return;
         }
-        if (read_facts(t) < 0)
+        if (get_facts(t, task_request(t)) < 0)
                 assign_fail_set(t, ERROR_BUSY, "Too much is waiting for a worker; try again");
 }
 
@@ -445,7 +504,7 @@ static int start(Engine *e, const Caller *c, Assignment *a, Request *q, EngineRe
                 };
                 t->urgent = true;
         }
-        if ((q->memlock > 0 ? task_run(t, memlock_finished) : read_facts(t)) < 0) {
+        if ((q->memlock > 0 ? task_run(t, memlock_finished) : get_facts(t, q)) < 0) {
                 (void) error_set(err, ERROR_BUSY, "Too much is waiting for a worker; try again");
                 a->job = NULL;
                 engine_mark_job(e, a->plan, NULL);

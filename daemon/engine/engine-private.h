@@ -103,6 +103,7 @@ struct Task {
         bool waits;                  /* does nothing but wait for the end of job */
         bool releases; /* waits for the end of its assignment, whichever job brings it */
         bool cancelled;              /* asked to stop: undo, and say so */
+        bool known; /* decided by facts that were read before: what the plan finds otherwise is read */
         int submit_error;            /* why the host took no request, until it is delivered */
 
         TaskFinished finished;       /* of the host request at hand; the task is its to end */
@@ -196,6 +197,11 @@ void engine_take_slot(Engine *e, PciSlotFacts *slot);
 void engine_took_devices(Engine *e, const PciAddress *devices, size_t n);
 /* Read by a worker soon. */
 int engine_want_read(Engine *e, PciAddress a);
+/* A worker has read all that a plan needs, and no event came since. What changes without an event
+ * is looked at by the plan itself: who uses the device, its override, whether it answers. */
+bool engine_knows_device(const Engine *e, const Device *d);
+/* Drops what a plan outdated. The override stays: the plan told it. */
+void engine_forget_live(Device *d);
 
 /* ---- verdict (engine-verdict.c) ---- */
 

@@ -161,6 +161,31 @@ int engine_want_read(Engine *e, PciAddress a) {
         return read_timer_arm(e, host_now(e->host) + READ_GATHER_USEC);
 }
 
+bool engine_knows_device(const Engine *e, const Device *d) {
+        assert(e);
+        assert(d);
+        /* A number of VFs is changed without an event of its own. */
+        return !d->gone && !d->stuck && d->read_error == 0 && d->use_at > 0 && d->config &&
+               !d->config->has_sriov && d->live && d->group &&
+               d->live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].state == FACT_PRESENT &&
+               d->group->facts.type_state != FACT_UNREAD && e->n_reading == 0 &&
+               !hashmap_get_u64(e->wanted, pci_address_key(d->facts.address));
+}
+
+void engine_forget_live(Device *d) {
+        PciText override;
+
+        assert(d);
+        if (!d->live)
+                return;
+        override = d->live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE];
+        d->live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE] = (PciText) {};
+        pci_live_done(d->live);
+        *d->live = (PciLive) {};
+        d->live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE] = override;
+        d->live_at = 0;
+}
+
 static void check_settled(Engine *e) {
         if (!e->settling || e->settled || e->n_reading > 0 || e->to_read_first < e->n_to_read)
                 return;

@@ -89,11 +89,8 @@ static void find_differences(Engine *e, Assignment *a) {
                         add_difference(a, p, "driver", d->facts.driver, p->driver_before);
                 if (d && !d->gone)
                         compare_override(e, a, p, d);
-                if (d && d->live) {
-                        pci_live_done(d->live); /* was read before */
-                        d->live = (free(d->live), NULL);
-                        d->live_at = 0;
-                }
+                if (d)
+                        engine_forget_live(d); /* was read before */
         }
 }
 

@@ -109,6 +109,13 @@ static void step_done(Step *s) {
         free(s->expect);
 }
 
+void plan_clear_steps(Plan *p) {
+        assert(p);
+        for (size_t i = 0; i < p->n_steps; i++)
+                step_done(p->steps + i);
+        p->n_steps = 0;
+}
+
 Plan *plan_free(Plan *p) {
         if (!p)
                 return NULL;

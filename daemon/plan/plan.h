@@ -109,6 +109,8 @@ typedef struct Plan {
 #define PLAN_STEP_TIMEOUT_DEFAULT_MSEC 75000U
 
 Plan *plan_new(PlanKind kind); /* id left empty */
+/* Its devices stay. */
+void plan_clear_steps(Plan *p);
 Plan *plan_free(Plan *p);
 DEFINE_CLEANUP(Plan *, plan_free);
 int plan_copy(const Plan *p, Plan **ret);

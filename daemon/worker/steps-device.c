@@ -55,7 +55,7 @@ int step_do_reset(StepRun *s) {
         return r == -ENOENT ? -ENOTTY : r;
 }
 
-static PciLiveness look_alive(const StepRun *s) {
+PciLiveness step_look_alive(const StepRun *s) {
         uint32_t registers[2]; /* Vendor and Device ID, Command and Status */
         _cleanup_close_ int fd = openat(s->fd, "config", O_RDONLY | O_CLOEXEC);
         PciConfig c;
@@ -78,7 +78,7 @@ int step_do_await_ready(StepRun *s) {
         unsigned pause = READY_POLL_MIN_MSEC;
 
         for (;;) {
-                PciLiveness l = look_alive(s);
+                PciLiveness l = step_look_alive(s);
 
                 if (l == PCI_LIVENESS_ALIVE)
                         return 0;

@@ -48,6 +48,8 @@ int step_do_override(StepRun *s);
 int step_do_numvfs(StepRun *s, const char *value);
 int step_do_reset(StepRun *s);
 int step_do_await_ready(StepRun *s);
+/* UNKNOWN where configuration space cannot be read. */
+PciLiveness step_look_alive(const StepRun *s);
 int step_do_verify(StepRun *s);
 int step_do_hold_power(StepRun *s, const char *value);
 int step_do_reset_method(StepRun *s, const char *value);
