@@ -203,9 +203,7 @@ static void plan_finished(Task *t, const HostResult *result) {
         }
         engine_audit(a, MESSAGE_ROLLED_BACK, LOG_NOTICE, "The assignment to %s was rolled back: %s",
                      a->owner, err.message);
-        r = store_end(e->store, a->plan->id, result->outcome, NULL);
-        if (r >= 0)
-                r = store_forget(e->store, a->id);
+        r = store_end_and_forget(e->store, a->plan->id, result->outcome, a->id);
         if (r < 0)
                 (void) log_warning_errno(
                         r, "Failed to record the end of a plan; a restart looks at it again: %m");
@@ -231,8 +229,7 @@ static int journal_and_run(Task *t, Assignment *a, Error *err) {
                                  strerrordesc_np(-r));
         r = task_run_plan(t, plan_finished);
         if (r < 0) {
-                (void) store_end(e->store, a->plan->id, HOST_OUTCOME_ROLLED_BACK, NULL);
-                (void) store_forget(e->store, a->id);
+                (void) store_end_and_forget(e->store, a->plan->id, HOST_OUTCOME_ROLLED_BACK, a->id);
                 return error_set(err, ERROR_BUSY, "Too much is waiting for a worker; try again");
         }
         return 0;

@@ -107,9 +107,11 @@ static char *differences_to_details(const Assignment *a) {
 static void record_end(Engine *e, Task *t, Assignment *a, HostOutcome outcome, bool forget) {
         int r = 0;
 
-        if (task_release(t)->recorded)
-                r = store_end(e->store, t->plan->id, outcome, forget ? NULL : a);
-        if (r >= 0 && forget)
+        if (task_release(t)->recorded && forget)
+                r = store_end_and_forget(e->store, t->plan->id, outcome, a->id);
+        else if (task_release(t)->recorded)
+                r = store_end(e->store, t->plan->id, outcome, a);
+        else if (forget)
                 r = store_forget(e->store, a->id);
         task_release(t)->recorded = false;
         if (r < 0)

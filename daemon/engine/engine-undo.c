@@ -103,9 +103,8 @@ static void undo_done(Task *t, Assignment *a) {
          * along. */
         bool drop = a && a->plan && streq(a->plan->id, t->plan->id);
 
-        r = store_end(e->store, t->plan->id, HOST_OUTCOME_ROLLED_BACK, NULL);
-        if (r >= 0 && drop)
-                r = store_forget(e->store, a->id);
+        r = store_end_and_forget(e->store, t->plan->id, HOST_OUTCOME_ROLLED_BACK,
+                                 drop ? a->id : NULL);
         if (r < 0)
                 (void) log_warning_errno(
                         r,

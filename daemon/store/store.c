@@ -25,6 +25,7 @@ struct Store {
         Journal journal;
         Fold fold;
         size_t dropped;
+        bool behind; /* the fold knows what could not be written: nothing is begun before a rewrite */
 };
 
 static int handle_record(const JournalRecord *record, void *userdata) {
@@ -78,7 +79,10 @@ static int store_rewrite(Store *s, size_t room) {
         r = fold_records(&s->fold, &first, &records, &n);
         if (r < 0)
                 return r;
-        return journal_rewrite(&s->journal, records, n, room);
+        r = journal_rewrite(&s->journal, records, n, room);
+        if (r >= 0)
+                s->behind = false;
+        return r;
 }
 
 /* A journal that cannot be compacted now (a full disk) still serves, once it ends where its last
@@ -168,24 +172,32 @@ void stored_state_done(StoredState *s) {
 static int store_append(Store *s, uint16_t type, const Encoder *e) {
         JournalRecord record = { JOURNAL_VERSION, type, 0, e->data, e->size };
         FoldChanges changes;
-        int r;
+        int r, written = 0;
 
         if (e->error < 0)
                 return e->error;
         if (e->size > JOURNAL_PAYLOAD_MAX)
                 return -E2BIG;
-        if (!journal_has_room(&s->journal, e->size)) {
-                r = store_rewrite(s, e->size + JOURNAL_HEADER_SIZE);
-                if (r < 0)
-                        return r;
+        if (s->behind || !journal_has_room(&s->journal, e->size)) {
+                written = store_rewrite(s, e->size + JOURNAL_HEADER_SIZE);
+                if (written < 0 && type == RECORD_BEGIN)
+                        return written;
         }
         /* What could not be read back is not written. */
         r = fold_stage(&s->fold, &record, &changes);
         if (r < 0)
                 return r == -EBADMSG ? -EINVAL : r;
-        r = journal_append(&s->journal, type, e->data, e->size);
+        r = written < 0 ? written : journal_append(&s->journal, type, e->data, e->size);
         if (r < 0) {
-                fold_revert(&s->fold, &changes);
+                /* A plan that is not recorded is not begun. But what has happened has happened: it is
+                 * kept, and the next plan waits until a fresh file says it too. Or else a plan that is
+                 * over would, after a restart, be undone under the next owner. */
+                if (type == RECORD_BEGIN)
+                        fold_revert(&s->fold, &changes);
+                else {
+                        fold_commit(&s->fold, &changes);
+                        s->behind = true;
+                }
                 /* The record may be in the file though nobody was told: a fresh file without it,
                  * now rather than later. */
                 if (s->journal.poisoned)
@@ -230,6 +242,12 @@ int store_forget(Store *s, const char *assignment_id) {
         assert(assignment_id);
         record_forget(&e, assignment_id);
         return store_append(s, RECORD_FORGET, &e);
+}
+
+int store_end_and_forget(Store *s, const char *plan_id, int outcome, const char *assignment_id) {
+        int r = store_end(s, plan_id, outcome, NULL), k = assignment_id ? store_forget(s, assignment_id) : 0;
+
+        return r < 0 ? r : k;
 }
 
 int store_quarantine(Store *s, const char *device, const char *text) {

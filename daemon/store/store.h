@@ -36,10 +36,14 @@ typedef struct StoredState {
 int store_load(Store *s, StoredState *ret);
 void stored_state_done(StoredState *s);
 
-/* One append each; 0 or -errno, then nothing was recorded and nothing may be done. */
+/* One append each; 0 or -errno. A plan whose begin fails is not recorded and may not be run. What the others say has
+ * happened: when one fails it is not on disk, but kept, and no plan begins before a fresh file has it. */
 int store_begin(Store *s, const Plan *plan, const Assignment *assignment); /* assignment may be NULL */
 int store_end(Store *s, const char *plan_id, int outcome, const Assignment *assignment);
 int store_assignment(Store *s, const Assignment *assignment); /* changed: attach, state, labels */
 int store_forget(Store *s, const char *assignment_id);
+/* The outcome, and the end of the assignment (NULL: none) with it: the second is said even if the first is not
+ * written, or else a restart would go on with what is over. The first error. */
+int store_end_and_forget(Store *s, const char *plan_id, int outcome, const char *assignment_id);
 /* Quarantines a device (its address) with "IDENTITY reason"; text NULL ends it. */
 int store_quarantine(Store *s, const char *device, const char *text);

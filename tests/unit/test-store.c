@@ -455,8 +455,9 @@ START_TEST(test_short_write) {
         ck_assert_mem_eq(before, after, n);
         /* While the disk is full nothing can be said, and nothing is lost. */
         ck_assert_int_lt(store_assignment(s, b), 0);
+        ck_assert_int_lt(store_begin(s, a->plan, a), 0);
         ck_assert_int_eq(store_load(s, &state), 0);
-        ck_assert_uint_eq(state.n_assignments, 1);
+        ck_assert_uint_eq(state.n_assignments, 2); /* what has happened is known, if not on disk */
         check_assignment(a, state.assignments[0]);
         stored_state_done(&state);
         /* A daemon that starts on the full disk reads it. */
@@ -471,6 +472,32 @@ START_TEST(test_short_write) {
         state = load();
         ck_assert_uint_eq(state.n_assignments, 2);
         ck_assert_uint_eq(state.dropped_bytes, 0);
+        stored_state_done(&state);
+}
+END_TEST
+
+/* A plan whose end could not be written is over all the same: the next plan to begin takes that to disk before it. */
+START_TEST(test_end_is_kept) {
+        _cleanup_(assignment_freep) Assignment *a = make_assignment(ID_A);
+        _cleanup_(plan_freep) Plan *other = make_plan(PLAN_B);
+        _cleanup_free_ char *before = NULL;
+        StoredState state;
+        size_t n;
+        Store *s = open_store();
+
+        ck_assert_ptr_ne(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+        ck_assert_int_eq(store_begin(s, a->plan, a), 0);
+        before = journal_bytes(&n);
+        limit_file_size(n + 10);
+        ck_assert_int_lt(store_end_and_forget(s, a->plan->id, 0, a->id), 0);
+        ck_assert_int_lt(store_begin(s, other, NULL), 0);
+        limit_file_size(RLIM_INFINITY);
+        ck_assert_int_eq(store_begin(s, other, NULL), 0);
+        store_close(s);
+        state = load();
+        ck_assert_uint_eq(state.n_assignments, 0);
+        ck_assert_uint_eq(state.n_open_plans, 1);
+        ck_assert_str_eq(state.open_plans[0].plan->id, PLAN_B);
         stored_state_done(&state);
 }
 END_TEST
@@ -608,6 +635,7 @@ static void add_tests(TCase *t) {
         tcase_add_test(t, test_older_version);
         tcase_add_test(t, test_newer_version);
         tcase_add_test(t, test_short_write);
+        tcase_add_test(t, test_end_is_kept);
         tcase_add_test(t, test_poisoned);
         tcase_add_test(t, test_growth);
         tcase_add_test(t, test_second_daemon);
