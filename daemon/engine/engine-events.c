@@ -265,6 +265,8 @@ static void removal_wanted(Engine *e, Device *d) {
                      PCI_ADDRESS_TEXT(d->facts.address), a->owner);
         engine_notice(e, a, "RemovalRequested", d->facts.address,
                       "{\"reason\":\"foreign-unbind\",\"deadline\":0}");
+        if (store_assignment(e->store, a) < 0)
+                log_warning("Failed to record that assignment %s was asked for a device", a->id);
 }
 
 static void iommu_changed(Engine *e) {
