@@ -92,29 +92,41 @@ static int wait_for_lock(Engine *e, const Assignment *a, const Plan *plan, bool 
         return r;
 }
 
-static int begin_recovery(Engine *e, Assignment *a, Plan *plan, bool undo, bool rest) {
-        Job *j = NULL;
+static int recovery_job(Engine *e, const Assignment *a, Plan *plan, Job **ret) {
         int r;
 
+        r = engine_job_new(e, plan->kind, a ? a->creator_uid : 0, a ? a->id : NULL, ret);
+        if (r >= 0)
+                r = job_set_plan(*ret, plan);
+        if (r >= 0)
+                engine_mark_job(e, plan, *ret);
+        return r;
+}
+
+static int begin_recovery(Engine *e, Assignment *a, Plan *plan, bool undo, bool rest) {
+        Job *j = a ? a->job : NULL;
+        int r = 0;
+
+        /* From here on, also while an old worker is waited for: nothing else begins with it. */
+        if (undo && a && !j) {
+                r = recovery_job(e, a, plan, &j);
+                if (r < 0)
+                        return r;
+                a->job = j;
+                engine_adopt_waiting(e, a, j);
+        }
         if (any_locked(e, plan))
                 return wait_for_lock(e, a, plan, undo, rest);
         if (!undo) {
                 r = store_end(e->store, plan->id, HOST_OUTCOME_UNKNOWN, a);
-                if (r < 0)
-                        return r;
+                if (r < 0) /* kept; the release's own plan waits until it can be written */
+                        (void) log_warning_errno(r, "Failed to record the end of plan %s: %m",
+                                                 plan->id);
                 return engine_continue_release(e, a, rest);
         }
-        r = engine_job_new(e, plan->kind, a ? a->creator_uid : 0, a ? a->id : NULL, &j);
-        if (r >= 0)
-                r = job_set_plan(j, plan);
-        if (r < 0)
-                return r;
-        engine_mark_job(e, plan, j);
-        if (a) {
-                a->job = j;
-                engine_adopt_waiting(e, a, j); /* asked while the old worker held the group */
-        }
-        return engine_undo_plan(e, plan, a ? a->id : NULL, j->id);
+        if (!j)
+                r = recovery_job(e, a, plan, &j);
+        return r < 0 ? r : engine_undo_plan(e, plan, a ? a->id : NULL, j->id);
 }
 
 /* ---- assignments ---- */
@@ -170,6 +182,15 @@ static int recover_settled(Engine *e, Assignment *a) {
         return owner_restore(e, a);
 }
 
+/* On a full disk too a daemon starts: what it could not write is kept, and said before anything
+ * begins. */
+static void forget(Engine *e, const char *id) {
+        int r = store_forget(e->store, id);
+
+        if (r < 0)
+                (void) log_warning_errno(r, "Failed to record the end of assignment %s: %m", id);
+}
+
 static int recover_assignment(Engine *e, Assignment *a, StoredState *state) {
         _cleanup_(plan_freep) Plan *plan = NULL;
         StoredPlan *open = open_plan_of(state, a->id);
@@ -181,7 +202,8 @@ static int recover_assignment(Engine *e, Assignment *a, StoredState *state) {
         switch (a->state) {
         case ASSIGNMENT_RELEASED:
                 engine_drop_assignment(e, a);
-                return store_forget(e->store, id);
+                forget(e, id);
+                return 0;
         case ASSIGNMENT_RELEASING:
         case ASSIGNMENT_CLEANING:
                 return plan ? begin_recovery(e, a, plan, false, plan_is_rest(plan))
@@ -190,7 +212,8 @@ static int recover_assignment(Engine *e, Assignment *a, StoredState *state) {
                 if (plan)
                         return begin_recovery(e, a, plan, true, false);
                 engine_drop_assignment(e, a); /* undone; only its last record is missing */
-                return store_forget(e->store, id);
+                forget(e, id);
+                return 0;
         case ASSIGNMENT_ACTIVE:
         case ASSIGNMENT_RESERVED:
         case ASSIGNMENT_RECOVERING:
