@@ -85,6 +85,13 @@ void sim_task_arm_now(SimHost *h, SimTask *t) {
         sim_task_arm(h, t, sim_now(h));
 }
 
+static void run_task(SimHost *h, SimTask *t) {
+        if (h->frozen && t->at > h->virtual_now)
+                h->virtual_now = t->at;
+        list_unlink(&t->link);
+        t->run(t->userdata);
+}
+
 /* Runs what is due at `until`. Tasks armed meanwhile belong to the next round when `one_round` is set. */
 static unsigned run_due(SimHost *h, usec_t until, bool one_round) {
         uint64_t end = h->next_sequence;
@@ -94,10 +101,7 @@ static unsigned run_due(SimHost *h, usec_t until, bool one_round) {
         while (n < RUN_MAX && (t = first_task(h)) && t->at <= until) {
                 if (one_round && t->sequence >= end)
                         break;
-                if (h->frozen && t->at > h->virtual_now)
-                        h->virtual_now = t->at;
-                list_unlink(&t->link);
-                t->run(t->userdata);
+                run_task(h, t);
                 n++;
         }
         arm_sources(h);
@@ -180,6 +184,16 @@ void sim_timer_free(HostTimer *t) {
         free(t);
 }
 
+void sim_timers_drop(SimHost *h) {
+        assert(h);
+        LIST_FOREACH(&h->tasks, link) {
+                SimTask *t = LIST_ENTRY(link, SimTask, link);
+
+                if (t->run == timer_run)
+                        sim_timer_free(t->userdata);
+        }
+}
+
 /* ---- who moves the clock ---- */
 
 void host_sim_advance(Host *host, usec_t by) {
@@ -214,6 +228,18 @@ unsigned host_sim_run(Host *host) {
                 n += k;
         } while (k > 0 && n < RUN_MAX);
         return n;
+}
+
+bool host_sim_run_one(Host *host, usec_t until) {
+        SimHost *h = sim_of(host);
+        SimTask *t = first_task(h);
+
+        assert(host_is_sim(host));
+        if (!t || t->at > until)
+                return sim_handles_poll(h) > 0;
+        run_task(h, t);
+        arm_sources(h);
+        return true;
 }
 
 usec_t host_sim_next(Host *host) {

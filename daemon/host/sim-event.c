@@ -73,6 +73,11 @@ void host_sim_lose_events(Host *host, unsigned n) {
         sim_of(host)->lost = n > 0;
 }
 
+bool host_sim_loses_events(Host *host) {
+        assert(host_is_sim(host));
+        return sim_of(host)->lost;
+}
+
 int host_sim_trigger(Host *host, PciAddress a) {
         assert(host_is_sim(host));
         if (!sim_device(sim_of(host), a))

@@ -86,6 +86,32 @@ int sim_refresh(Host *host, PciFacts *facts, HostRefresh what) {
         return 0;
 }
 
+/* "0x10de" */
+static uint16_t hexadecimal(const SimDevice *d, PciAttribute a) {
+        const char *text = strempty(sim_attribute(d, a));
+        uint64_t v;
+
+        return strlen(text) > 2 && parse_u64(text + 2, 16, UINT16_MAX, &v) >= 0 ? (uint16_t) v : 0;
+}
+
+bool host_sim_look(Host *host, PciAddress a, SimLook *ret) {
+        const SimDevice *d;
+
+        assert(host_is_sim(host));
+        assert(ret);
+        d = sim_device(sim_of(host), a);
+        if (!d)
+                return false;
+        *ret = (SimLook) {
+                .driver = d->driver,
+                .override = d->override,
+                .vendor = hexadecimal(d, PCI_ATTRIBUTE_VENDOR),
+                .device = hexadecimal(d, PCI_ATTRIBUTE_DEVICE),
+                .group = d->has_group ? d->group : UINT32_MAX,
+        };
+        return true;
+}
+
 int sim_read_children(Host *host, PciAddress a, PciUse *ret_use) {
         SimDevice *d = sim_device(sim_of(host), a);
         PciUse use = {};

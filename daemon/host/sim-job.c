@@ -153,6 +153,17 @@ static void set_busy(SimJob *job, int by) {
                 d->busy = by > 0 ? d->busy + 1 : d->busy > 0 ? d->busy - 1 : 0;
 }
 
+static void observe(SimJob *job, bool after, int result) {
+        SimHost *h = sim_of(job->host);
+
+        if (!h->observer)
+                return;
+        if (after)
+                h->observer->after(job->copy.plan, job->step, job->undoing, result, h->observer_userdata);
+        else
+                h->observer->before(job->copy.plan, job->step, job->undoing, h->observer_userdata);
+}
+
 static void step_complete(void *userdata) {
         SimJob *job = userdata;
         bool was_blocked = job->blocked;
@@ -163,8 +174,11 @@ static void step_complete(void *userdata) {
         if (was_blocked && (job->cancelled || job->detached) &&
             sim_step_waits_in_worker(current_step(job), job->undoing))
                 r = -ECANCELED;
-        else
+        else {
+                observe(job, false, 0);
                 r = sim_step_run(job);
+                observe(job, true, r);
+        }
         if (r == SIM_BLOCKED) {
                 if (!was_blocked)
                         set_busy(job, 1);
@@ -422,6 +436,22 @@ void sim_jobs_free(SimHost *h) {
         assert(h);
         LIST_FOREACH(&h->jobs, link)
                 job_free(LIST_ENTRY(link, SimJob, link));
+}
+
+void host_sim_orphan(Host *host) {
+        SimHost *h = sim_of(host);
+
+        assert(host_is_sim(host));
+        sim_timers_drop(h);
+        h->handler = NULL;
+        LIST_FOREACH(&h->jobs, link)
+                sim_detach((HostJob *) LIST_ENTRY(link, SimJob, link));
+}
+
+void host_sim_observe(Host *host, const SimObserver *observer, void *userdata) {
+        assert(host_is_sim(host));
+        sim_of(host)->observer = observer;
+        sim_of(host)->observer_userdata = userdata;
 }
 
 /* Lifts the hanging of what hangs. */

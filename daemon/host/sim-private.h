@@ -41,6 +41,8 @@ void sim_clock_done(SimHost *h);
 int sim_timer_new(Host *host, void (*fire)(void *userdata), void *userdata, HostTimer **ret);
 int sim_timer_set(HostTimer *t, usec_t at);
 void sim_timer_free(HostTimer *t);
+/* Frees those that are armed: whoever set them is no more. */
+void sim_timers_drop(SimHost *h);
 
 /* ---- the kernel's objects ---- */
 
@@ -91,6 +93,8 @@ struct SimHost {
 
         HostEventHandler handler;
         void *handler_userdata;
+        const SimObserver *observer;
+        void *observer_userdata;
         uint64_t seqnum;
         unsigned lose;
         bool lost;

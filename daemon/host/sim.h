@@ -11,8 +11,20 @@ void host_sim_advance(Host *h, usec_t by);
 usec_t host_sim_clock(Host *h);
 /* Dispatches pending callbacks without a loop (unit and simulation tests). Returns how many. */
 unsigned host_sim_run(Host *h);
+/* Runs the one callback or completion that is due first, not later than `until`, and moves the virtual clock to it. */
+bool host_sim_run_one(Host *h, usec_t until);
 /* When the next timer or completion is due; USEC_INFINITY if nothing is pending. */
 usec_t host_sim_next(Host *h);
+/* The daemon died where it stood: its timers are gone, and nobody listens to its jobs or to events any more. */
+void host_sim_orphan(Host *h);
+
+/* Told of each step that a job runs on the kernel: before, and after with what came of it (0, negative errno, or 1 for
+ * a step that waits in the kernel). For tests, which know what may not be written when. */
+typedef struct SimObserver {
+        void (*before)(const Plan *plan, size_t step, bool undo, void *userdata);
+        void (*after)(const Plan *plan, size_t step, bool undo, int result, void *userdata);
+} SimObserver;
+void host_sim_observe(Host *h, const SimObserver *observer, void *userdata); /* observer: borrowed */
 
 typedef enum SimFaultKind {
         SIM_FAULT_ERROR,      /* the step fails with this errno */
@@ -47,6 +59,8 @@ int host_sim_remove(Host *h, PciAddress a); /* orderly removal: blocks (in the m
 int host_sim_surprise_remove(Host *h, PciAddress a);
 int host_sim_add(Host *h, const char *device_json, size_t n, Error *err); /* one element of "devices" */
 void host_sim_lose_events(Host *h, unsigned n); /* the next n events are lost, then OVERFLOW */
+/* Some were lost, or are to be, and nobody was told yet. */
+bool host_sim_loses_events(Host *h);
 int host_sim_trigger(Host *h, PciAddress a); /* `udevadm trigger`: a synthetic "change" */
 /* The state directory: a real one instead of memory; every write to it fails with this (positive) errno, 0 no more;
  * one file of the memory ("" removes it). */
@@ -56,5 +70,12 @@ int host_sim_put_state(Host *h, const char *name, const char *text);
 /* A reboot: `to`, made anew from the same or other hardware, has what stands in the state directory of `from`, and
  * another boot id. */
 void host_sim_take_state(Host *to, Host *from);
+/* A function as the kernel has it at this moment, cheaply; false: it is not there. */
+typedef struct SimLook {
+        const char *driver, *override; /* "" for none; borrowed until anything happens */
+        uint16_t vendor, device;
+        uint32_t group; /* UINT32_MAX: none */
+} SimLook;
+bool host_sim_look(Host *h, PciAddress a, SimLook *ret);
 /* Is a descriptor that Open gave out still open anywhere? */
 bool host_sim_is_held(Host *h, PciAddress a);
