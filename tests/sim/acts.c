@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What can happen in the world of the simulation test: clients ask, open, close and leave; steps fail; other tools
- * touch devices; cards come and go; events are lost; the daemon dies. Each act is drawn and noted, so that a trace
- * reads as a story.
+ * What clients of the simulated world do: ask for devices, open, attach, close, release, look, and leave, as several
+ * users and owners at once, with processes that die. Each act is drawn and noted, so that a trace reads as a story.
+ * What goes wrong is in acts-fault.c, what is nonsense in acts-hostile.c.
  */
 
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "base/strutil.h"
 #include "world.h"
 
-static WorldDevice *draw_device(World *w) {
-        return w->devices + world_draw(w, (uint32_t) w->n_devices);
-}
-
-static Caller caller_of(unsigned client) {
+Caller world_caller(unsigned client) {
         static const char *const names[WORLD_CLIENTS] = { ":1.0", ":1.1", ":1.2", ":1.3" };
 
         return (Caller) { .uid = 1000 + client, .bus_name = names[client], .manager = true };
@@ -23,13 +24,13 @@ static Caller caller_of(unsigned client) {
 
 /* ---- requests and their answers ---- */
 
-static WorldRequest *request_new(World *w, unsigned client) {
+WorldRequest *world_request(World *w, unsigned client, RequestKind kind) {
         WorldRequest *q;
 
         if (w->n_requests >= WORLD_REQUESTS_MAX)
                 return NULL;
         q = w->requests + w->n_requests++;
-        *q = (WorldRequest) { .world = w, .client = client, .life = w->life };
+        *q = (WorldRequest) { .world = w, .client = client, .kind = kind, .life = w->life };
         return q;
 }
 
@@ -47,95 +48,204 @@ static void keep_handles(World *w, const WorldRequest *q, const EngineAnswer *an
         }
 }
 
+static void keep_devices(WorldKnown *k, const Assignment *a) {
+        for (size_t i = 0; i < a->plan->n_devices && k->n_devices < WORLD_KNOWN_DEVICES; i++)
+                k->devices[k->n_devices++] = (WorldKnownDevice) {
+                        .address = a->plan->devices[i].address,
+                        .vendor = a->plan->devices[i].vendor,
+                        .device = a->plan->devices[i].device,
+                };
+}
+
 static void keep_assignment(World *w, const WorldRequest *q, const Assignment *a) {
         WorldKnown *k = world_known(w, a->id);
 
-        if (k || w->n_known >= WORLD_REQUESTS_MAX)
+        if (k || w->n_known >= WORLD_KNOWN_MAX)
                 return;
         k = w->known + w->n_known++;
         *k = (WorldKnown) { .lifetime = a->lifetime, .client = q->client };
         (void) string_copy(k->id, sizeof(k->id), a->id);
+        keep_devices(k, a);
         /* Its end may have been asked for while it was prepared. */
-        k->ending = w->ending || a->release_wanted ||
+        k->ending = w->ending || a->release_wanted || a->lifetime == LIFETIME_PROCESS || a->attach_deadline > 0 ||
                     (k->lifetime == LIFETIME_CONNECTION && w->client_gone[q->client]);
-        w->n_assigned++;
+        w->report->assigned++;
 }
 
 static void on_reply(const EngineAnswer *answer, const Error *error, void *userdata) {
         WorldRequest *q = userdata;
         World *w = q->world;
+        WorldKnown *k = world_known(w, q->assignment);
 
         if (q->answered)
-                world_fail(w, "a request was answered twice");
-        if (!answer == !error)
-                world_fail(w, "an answer that is both, or neither");
+                world_fail(w, INVARIANT_LOOP_NEVER_BLOCKS, "a request was answered twice");
         q->answered = true;
-        w->n_answers++;
+        w->report->answers++;
         if (error) {
-                w->n_refused++;
+                w->report->refused++;
                 world_note(w, "  #%zu refused: %s: %s", (size_t) (q - w->requests),
-                        error_code_to_string(error->code), error->message);
-                if (!error->message[0] || error->code == ERROR_NONE)
-                        world_fail(w, "a refusal without a reason");
+                           error_code_to_string(error->code), error->message);
+                world_check_refusal(w, q, error);
                 return;
         }
-        if (q->is_open)
+        if (q->hostile)
+                world_fail(w, INVARIANT_INPUT_IS_HOSTILE, "nonsense was accepted");
+        if (q->kind == REQUEST_OPEN)
                 keep_handles(w, q, answer);
-        else if (answer->assignment && answer->assignment->state == ASSIGNMENT_ACTIVE)
+        else if (q->kind == REQUEST_ASSIGN && answer->assignment && answer->assignment->state == ASSIGNMENT_ACTIVE)
                 keep_assignment(w, q, answer->assignment);
+        else if (q->kind == REQUEST_RELEASE && k && !q->no_wait)
+                k->ended = true;
         world_note(w, "  #%zu answered", (size_t) (q - w->requests));
 }
 
 /* A refusal at once is an answer as well. */
-static void asked(World *w, WorldRequest *q, int r, const Error *err) {
+void world_asked(World *w, WorldRequest *q, int r, const Error *err) {
         if (r < 0)
                 on_reply(NULL, err, q);
 }
 
-static void act_assign(World *w) {
+EngineReply world_reply(void) {
+        return on_reply;
+}
+
+/* ---- processes ---- */
+
+/* A process that does nothing but live; -EBADF if there is none to be had. */
+static int process_get(World *w, unsigned client) {
+        WorldProcess *p = w->processes + client;
+        pid_t world = getpid();
+        int ends[2];
+        char c;
+
+        if (p->pidfd >= 0)
+                return p->pidfd;
+        if (pipe2(ends, O_CLOEXEC) < 0)
+                return -EBADF;
+        p->pid = fork();
+        if (p->pid == 0) {
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (getppid() != world)
+                        _exit(EXIT_SUCCESS); /* it ended before */
+                (void) close_range(0, UINT_MAX, 0);
+                for (;;)
+                        (void) pause();
+        }
+        (void) close(ends[1]);
+        (void) !read(ends[0], &c, 1); /* it has closed all that it inherited */
+        (void) close(ends[0]);
+        if (p->pid > 0)
+                p->pidfd = (int) syscall(SYS_pidfd_open, p->pid, 0);
+        w->has_processes = true;
+        return p->pidfd;
+}
+
+static void act_process_dies(World *w) {
+        unsigned client = world_draw(w, WORLD_CLIENTS);
+        WorldProcess *p = w->processes + client;
+
+        if (p->pidfd < 0)
+                return;
+        world_note(w, "the process of client %u dies", client);
+        (void) kill(p->pid, SIGKILL);
+        (void) waitpid(p->pid, NULL, 0);
+        p->pidfd = safe_close(p->pidfd);
+        for (size_t i = 0; i < w->n_known; i++)
+                if (w->known[i].client == client)
+                        w->known[i].ending = true; /* process lifetime, or attached */
+        world_close_handles(w, NULL, (int) client);
+}
+
+/* ---- asking for devices ---- */
+
+typedef struct Wish { /* what an Assign or a Plan asks for */
+        char names[3][PCI_ADDRESS_MAX], *devices[4], id[8];
+        const char *owner;
+        AssignOptions options;
+        Caller caller;
+} Wish;
+
+/* Sometimes one that is not among those played with: a virtual function, a bridge, a sibling. */
+static PciAddress draw_address(World *w) {
+        const Inventory *i = engine_inventory(w->engine);
+
+        if (world_chance(w, 90) || i->n_devices == 0)
+                return world_draw_device(w)->address;
+        return i->sorted[world_draw(w, (uint32_t) i->n_devices)]->facts.address;
+}
+
+static void make_wish(World *w, unsigned client, Wish *v) {
         static const char *const owners[] = { "vm-1", "vm-2", "vm-3" };
+        uint32_t n = 1 + (world_chance(w, 25) ? world_draw(w, 3) : 0);
+        AssignOptions *o = &v->options;
+
+        *v = (Wish) { .owner = owners[world_draw(w, ELEMENTSOF(owners))], .caller = world_caller(client) };
+        *o = ASSIGN_OPTIONS_INIT;
+        for (uint32_t i = 0; i < n; i++)
+                v->devices[i] = (char *) pci_address_format(draw_address(w), v->names[i]);
+        o->lifetime = world_chance(w, 50) ? LIFETIME_CONNECTION : LIFETIME_PERSISTENT;
+        o->group = world_chance(w, 70) ? GROUP_TAKE_ALL : GROUP_ONLY_REQUESTED;
+        (void) snprintf(v->id, sizeof(v->id), "r%u", world_draw(w, 40));
+        if (world_chance(w, 20))
+                o->request_id = v->id;
+        if (world_chance(w, 20)) {
+                o->uid = 1000 + client;
+                o->by_node = true;
+        }
+        if (world_chance(w, 10))
+                o->attach_within = (1 + world_draw(w, 60)) * USEC_PER_SEC;
+        if (world_chance(w, 5)) {
+                o->attach_within = 0;
+                o->lifetime = LIFETIME_PROCESS;
+                o->pidfd = process_get(w, client);
+                v->caller.may_manage_others = true; /* an orchestrator, whose VMM is another user's */
+        }
+}
+
+static void act_assign(World *w) {
         unsigned client = world_draw(w, WORLD_CLIENTS);
         _cleanup_error_ Error err = ERROR_INIT;
-        AssignOptions o = ASSIGN_OPTIONS_INIT;
-        char names[3][PCI_ADDRESS_MAX], *devices[4] = {}, id[8];
-        uint32_t n = 1 + (world_chance(w, 25) ? world_draw(w, 3) : 0);
-        Caller c = caller_of(client);
         WorldRequest *q;
-        const char *owner = owners[world_draw(w, ELEMENTSOF(owners))];
+        Wish v;
 
         if (w->client_gone[client])
                 return;
-        for (uint32_t i = 0; i < n; i++)
-                devices[i] = (char *) pci_address_format(draw_device(w)->address, names[i]);
-        o.lifetime = world_chance(w, 50) ? LIFETIME_CONNECTION : LIFETIME_PERSISTENT;
-        o.group = world_chance(w, 70) ? GROUP_TAKE_ALL : GROUP_ONLY_REQUESTED;
-        (void) snprintf(id, sizeof(id), "r%u", world_draw(w, 40));
-        if (world_chance(w, 20))
-                o.request_id = id;
-        if (world_chance(w, 20)) {
-                o.uid = 1000 + client;
-                o.by_node = true;
-        }
-        q = request_new(w, client);
+        make_wish(w, client, &v);
+        v.options.no_wait = world_chance(w, 15);
+        q = world_request(w, client, REQUEST_ASSIGN);
         if (!q)
                 return;
-        world_note(w, "#%zu client %u assigns %s%s%s to %s, %s", w->n_requests - 1, client, devices[0],
-                n > 1 ? " and " : "",
-                   n > 1 ? devices[1] : "", owner, lifetime_to_string(o.lifetime));
-        asked(w, q, engine_assign(w->engine, &c, devices, owner, &o, on_reply, q, &err), &err);
+        world_note(w, "#%zu client %u assigns %s%s%s%s to %s, %s%s", w->n_requests - 1, client, v.devices[0],
+                   v.devices[1] ? " and " : "", strempty(v.devices[1]), v.devices[2] ? " …" : "", v.owner,
+                   lifetime_to_string(v.options.lifetime), v.options.no_wait ? ", not waiting" : "");
+        world_asked(w, q,
+                    engine_assign(w->engine, &v.caller, v.devices, v.owner, &v.options, on_reply, q, &err), &err);
+}
+
+static void act_plan(World *w) {
+        unsigned client = world_draw(w, WORLD_CLIENTS);
+        _cleanup_error_ Error err = ERROR_INIT;
+        WorldRequest *q;
+        Wish v;
+
+        make_wish(w, client, &v);
+        q = world_request(w, client, REQUEST_OTHER);
+        if (!q)
+                return;
+        world_note(w, "#%zu client %u plans %s for %s", w->n_requests - 1, client, v.devices[0], v.owner);
+        world_asked(w, q, engine_plan(w->engine, &v.caller, v.devices, v.owner, &v.options, on_reply, q, &err), &err);
 }
 
 static const Assignment *draw_assignment(World *w) {
         const Inventory *i = engine_inventory(w->engine);
         const Assignment *found = NULL;
 
-        /* By device, since the order of the table of assignments is not the same in each run. */
         for (unsigned attempt = 0; attempt < 8 && !found; attempt++) {
-                const Device *d = inventory_device(i, draw_device(w)->address);
+                const Device *d = inventory_device(i, world_draw_device(w)->address);
 
                 found = d ? d->assignment : NULL;
         }
-        return found;
+        return found && found->creator_uid >= 1000 && found->creator_uid < 1000 + WORLD_CLIENTS ? found : NULL;
 }
 
 static void act_release(World *w) {
@@ -146,20 +256,22 @@ static void act_release(World *w) {
         WorldRequest *q;
         Caller c;
 
-        if (!a || a->creator_uid < 1000)
+        if (!a)
                 return;
         client = world_chance(w, 90) ? a->creator_uid - 1000 : world_draw(w, WORLD_CLIENTS);
-        c = caller_of(client);
-        q = request_new(w, client);
+        c = world_caller(client);
+        q = world_request(w, client, REQUEST_RELEASE);
         if (!q)
                 return;
         k = world_known(w, a->id);
         world_note(w, "#%zu client %u releases %.8s", w->n_requests - 1, client, a->id);
+        (void) string_copy(q->assignment, sizeof(q->assignment), a->id);
         if (k && client == a->creator_uid - 1000)
                 k->ending = true;
         if (world_chance(w, 70))
                 world_close_handles(w, a->id, -1);
-        asked(w, q, engine_release(w->engine, &c, a->id, world_chance(w, 50), on_reply, q, &err), &err);
+        q->no_wait = world_chance(w, 50);
+        world_asked(w, q, engine_release(w->engine, &c, a->id, q->no_wait, on_reply, q, &err), &err);
 }
 
 static void act_open(World *w) {
@@ -174,16 +286,38 @@ static void act_open(World *w) {
         WorldRequest *q;
         Caller c;
 
-        if (!a || a->creator_uid < 1000)
+        if (!a)
                 return;
-        c = caller_of(a->creator_uid - 1000);
-        q = request_new(w, a->creator_uid - 1000);
+        c = world_caller(a->creator_uid - 1000);
+        q = world_request(w, a->creator_uid - 1000, REQUEST_OPEN);
         if (!q)
                 return;
-        q->is_open = true;
         (void) string_copy(q->assignment, sizeof(q->assignment), a->id);
         world_note(w, "#%zu client %u opens %.8s", w->n_requests - 1, a->creator_uid - 1000, a->id);
-        asked(w, q, engine_open(w->engine, &c, a->id, NULL, &o, on_reply, q, &err), &err);
+        world_asked(w, q, engine_open(w->engine, &c, a->id, NULL, &o, on_reply, q, &err), &err);
+}
+
+static void act_attach(World *w) {
+        const Assignment *a = draw_assignment(w);
+        _cleanup_error_ Error err = ERROR_INIT;
+        unsigned client;
+        WorldKnown *k;
+        WorldRequest *q;
+        Caller c;
+
+        if (!a)
+                return;
+        client = a->creator_uid - 1000;
+        q = world_request(w, client, REQUEST_OTHER);
+        if (!q)
+                return;
+        c = world_caller(client);
+        c.may_manage_others = true;
+        k = world_known(w, a->id);
+        if (k)
+                k->ending = true; /* with its process, from now on */
+        world_note(w, "#%zu client %u attaches its process to %.8s", w->n_requests - 1, client, a->id);
+        world_asked(w, q, engine_attach(w->engine, &c, a->id, process_get(w, client), "", 0, on_reply, q, &err), &err);
 }
 
 static void act_close(World *w) {
@@ -195,7 +329,7 @@ static void act_close(World *w) {
 
 static void act_client_gone(World *w) {
         unsigned client = world_draw(w, WORLD_CLIENTS);
-        Caller c = caller_of(client);
+        Caller c = world_caller(client);
 
         if (w->client_gone[client]) { /* another process, the same user */
                 w->client_gone[client] = false;
@@ -211,75 +345,65 @@ static void act_client_gone(World *w) {
         engine_client_gone(w->engine, c.bus_name);
 }
 
-/* ---- what goes wrong ---- */
+/* ---- looking, and what administrators do ---- */
 
-static void taint(World *w, PciAddress a) {
-        for (size_t i = 0; i < w->n_devices; i++) /* and what shares its slot */
-                if (w->devices[i].address.bus == a.bus)
-                        w->devices[i].tainted = true;
-}
+static void act_look(World *w) {
+        char name[PCI_ADDRESS_MAX];
+        const char *device = pci_address_format(world_draw_device(w)->address, name);
+        unsigned client = world_draw(w, WORLD_CLIENTS), what = world_draw(w, 4);
+        _cleanup_error_ Error err = ERROR_INIT;
+        WorldRequest *q = world_request(w, client, REQUEST_OTHER);
+        Caller c = world_caller(client);
+        int r;
 
-static void act_fault(World *w) {
-        static const int errors[] = { EBUSY, EINVAL, EIO, EPERM, ENODEV };
-        const WorldDevice *d = draw_device(w);
-        SimFault f = {
-                .device = d->address,
-                .step = (StepType) world_draw(w, _STEP_TYPE_MAX),
-                .kind = (SimFaultKind) world_draw(w, _SIM_FAULT_KIND_MAX),
-                .error = errors[world_draw(w, ELEMENTSOF(errors))],
-                .delay = world_draw(w, 20) * USEC_PER_SEC,
-                .times = 1 + world_draw(w, 2),
-        };
-
-        if (host_sim_inject(w->host, &f) < 0)
+        if (!q)
                 return;
-        w->n_faults++;
-        taint(w, d->address);
-        world_note(w, "fault %d (%s) in %s of %s", f.kind, strerrorname_np(f.error), step_type_to_string(f.step),
-                   PCI_ADDRESS_TEXT(d->address));
+        world_note(w, "#%zu client %u looks at %s (%u)", w->n_requests - 1, client, device, what);
+        if (what == 0)
+                r = engine_explain(w->engine, &c, device, "vm-1", on_reply, q, &err);
+        else if (what == 1)
+                r = engine_rescan(w->engine, &c, on_reply, q, &err);
+        else
+                r = engine_get_facts(w->engine, &c, device, NULL, what == 2, on_reply, q, &err);
+        world_asked(w, q, r, &err);
 }
 
-static void act_foreign(World *w) {
-        const WorldDevice *d = draw_device(w);
-        static const char *const drivers[] = { "", "vfio-pci", "pci-stub" };
-        const char *driver = drivers[world_draw(w, ELEMENTSOF(drivers))];
+static void act_reset(World *w) {
+        const WorldDevice *d = world_draw_device(w);
+        char name[PCI_ADDRESS_MAX];
+        _cleanup_error_ Error err = ERROR_INIT;
+        WorldRequest *q = world_request(w, 0, REQUEST_OTHER);
+        const Caller root = { .may_manage_others = true, .may_force = true, .bus_name = ":1.99" };
 
-        if (d->critical)
+        if (!q)
                 return;
-        taint(w, d->address);
-        switch (world_draw(w, 5)) {
-        case 0:
-                world_note(w, "somebody holds %s", PCI_ADDRESS_TEXT(d->address));
-                (void) host_sim_hold(w->host, d->address, 4711, "foreign");
-                break;
-        case 1:
-                world_note(w, "somebody lets %s go", PCI_ADDRESS_TEXT(d->address));
-                (void) host_sim_unhold(w->host, d->address);
-                break;
-        case 2:
-                world_note(w, "%s is pulled out", PCI_ADDRESS_TEXT(d->address));
-                (void) host_sim_surprise_remove(w->host, d->address);
-                break;
-        case 3:
-                world_note(w, "%s is put in", PCI_ADDRESS_TEXT(d->address));
-                (void) host_sim_add(w->host, d->json, strlen(d->json), NULL);
-                break;
-        default:
-                world_note(w, "another tool binds %s to \"%s\"", PCI_ADDRESS_TEXT(d->address), driver);
-                (void) host_sim_rebind(w->host, d->address, driver);
-        }
+        world_note(w, "#%zu root resets %s", w->n_requests - 1, PCI_ADDRESS_TEXT(d->address));
+        (void) pci_address_format(d->address, name);
+        world_asked(w, q, engine_reset_device(w->engine, &root, name, on_reply, q, &err), &err);
 }
 
-static void act_lose_events(World *w) {
-        uint32_t n = 1 + world_draw(w, 4);
+static void act_vfs(World *w) {
+        uint32_t n = world_draw(w, 4);
+        _cleanup_error_ Error err = ERROR_INIT;
+        WorldRequest *q = world_request(w, 0, REQUEST_OTHER);
+        const Caller root = { .may_manage_others = true, .may_force = true, .bus_name = ":1.99" };
 
-        world_note(w, "the next %u events are lost", n);
-        host_sim_lose_events(w->host, n);
+        if (!q)
+                return;
+        world_note(w, "#%zu root wants %u virtual functions", w->n_requests - 1, n);
+        world_asked(w, q,
+                    engine_set_numvfs(w->engine, &root, WORLD_PF, n, world_chance(w, 50), on_reply, q, &err), &err);
 }
 
-static void act_restart(World *w) {
-        world_note(w, "the daemon dies; life %u", w->life + 1);
-        world_restart(w);
+static void act_cancel(World *w) {
+        _cleanup_error_ Error err = ERROR_INIT;
+        const Caller root = { .may_manage_others = true, .bus_name = ":1.99" };
+        const Device *d = inventory_device(engine_inventory(w->engine), world_draw_device(w)->address);
+
+        if (!d || !d->job)
+                return;
+        world_note(w, "root cancels job %llu", (unsigned long long) d->job->id);
+        (void) engine_cancel_job(w->engine, &root, d->job->id, &err);
 }
 
 static void act_advance(World *w) {
@@ -289,18 +413,17 @@ static void act_advance(World *w) {
         world_advance(w, by);
 }
 
-static void act_clear(World *w) {
-        world_note(w, "all faults are lifted");
-        host_sim_clear_faults(w->host);
-}
-
 static const struct {
         unsigned weight;
         void (*act)(World *w);
 } acts[] = {
-        { 28, act_assign }, { 12, act_release }, { 10, act_open },   { 8, act_close },    { 4, act_client_gone },
-        { 6, act_fault },   { 4, act_foreign },  { 3, act_clear },   { 2, act_lose_events }, { 5, act_restart },
-        { 30, act_advance },
+        { 56, act_assign },     { 24, act_release },      { 20, act_open },      { 16, act_close },
+        { 8, act_client_gone }, { 4, act_process_dies },  { 6, act_attach },     { 6, act_plan },
+        { 4, act_look },        { 3, act_reset },         { 4, act_vfs },        { 4, act_cancel },
+        { 12, act_fault },      { 6, act_clear },         { 3, act_hold },       { 3, act_rebind },
+        { 2, act_pull },        { 3, act_put },           { 4, act_lose_events }, { 2, act_synthetic },
+        { 4, act_crash_later }, { 2, act_restart },       { 1, act_reboot },     { 6, act_disk },
+        { 4, act_hostile },     { 60, act_advance },
 };
 
 void world_act(World *w) {
@@ -312,8 +435,10 @@ void world_act(World *w) {
         for (size_t i = 0; i < ELEMENTSOF(acts); i++) {
                 if (lot < acts[i].weight) {
                         acts[i].act(w);
-                        return;
+                        break;
                 }
                 lot -= acts[i].weight;
         }
+        world_settle(w);
+        world_check(w);
 }
