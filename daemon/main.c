@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <malloc.h>
 #include <signal.h>
@@ -49,6 +48,7 @@ typedef struct Daemon {
         Engine *engine;
         Bus *bus;
         EngineObserver observer;
+        gid_t admin_gid; /* GID_UNSET: nobody's */
         bool watch_wanted;
 } Daemon;
 
@@ -219,12 +219,6 @@ static int make_kernel_host(Daemon *d, const char *runtime_dir, const char *stat
         return r < 0 ? log_error_errno(r, "Failed to open the kernel's files: %m") : 0;
 }
 
-/* The one look-up of a name; never again while the loop runs. */
-static gid_t find_admin_group(const char *name) {
-        const struct group *g = getgrnam(name);
-        return g ? g->gr_gid : GID_UNSET;
-}
-
 /* CAP_NET_ADMIN was for the receive buffer of the kernel's events, which is set. */
 static int drop_capabilities(void) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -290,12 +284,12 @@ static void on_ready(void *userdata) {
                 (void) log_error_errno(r, "Failed to start reading facts: %m");
 }
 
-static BusOptions bus_options(const Daemon *d, gid_t admin_gid) {
+static BusOptions bus_options(const Daemon *d) {
         return (BusOptions) {
                 .address = d->arguments.bus,
                 .version = PACKAGE_VERSION,
                 .simulated = d->arguments.simulate != NULL,
-                .admin_gid = admin_gid,
+                .admin_gid = d->admin_gid,
                 .max_requests_per_uid = (unsigned) d->settings.max_requests_per_user,
                 .polkit_timeout = d->settings.polkit_timeout * USEC_PER_SEC,
         };
@@ -319,28 +313,49 @@ static void reload_policy(Daemon *d) {
                          (unsigned long long) engine_policy_generation(d->engine));
 }
 
-static int on_reload(sd_event_source *source _unused_, const struct signalfd_siginfo *si _unused_, void *userdata) {
-        Daemon *d = userdata;
+/* What the name means by now. One that is not in the local file keeps its meaning if it is the same
+ * name, and means nobody otherwise. */
+static void renew_admin_group(Daemon *d, const char *old_name) {
+        gid_t gid = settings_local_group(d->settings.admin_group);
+
+        if (gid == GID_UNSET && streq(d->settings.admin_group, old_name))
+                return;
+        if (gid == GID_UNSET)
+                log_warning("AdminGroup %s is not in /etc/group: nobody is in it until the next start",
+                            d->settings.admin_group);
+        d->admin_gid = gid;
+}
+
+static void reload_settings(Daemon *d) {
         _cleanup_settings_ Settings fresh = {};
 
-        reload_policy(d); /* each by itself: a mistake in one does not keep the other from coming into force */
         int r = settings_load(strempty(d->arguments.config_root), &fresh);
         if (r < 0) {
                 (void) log_error_errno(r, "Failed to load settings: %m");
-                return 0;
+                return;
         }
         if (fresh.errors) {
                 for (char **e = fresh.errors; *e; e++)
                         log_error("%s; all settings stay as they were", *e);
-                return 0;
+                return;
         }
         Settings old = d->settings;
         d->settings = fresh;
         fresh = old;
         apply_log_level(d);
-        BusOptions o = bus_options(d, GID_UNSET);
+        renew_admin_group(d, old.admin_group);
+        BusOptions o = bus_options(d);
         bus_set_options(d->bus, &o);
         log_info("Settings loaded anew; limits of jobs, workers and steps change at the next start");
+}
+
+static int on_reload(sd_event_source *source _unused_, const struct signalfd_siginfo *si _unused_, void *userdata) {
+        Daemon *d = userdata;
+
+        (void) sd_notify(false, "RELOADING=1");
+        reload_policy(d); /* each by itself: a mistake in one does not keep the other from coming into force */
+        reload_settings(d);
+        (void) sd_notify(false, "READY=1");
         return 0;
 }
 
@@ -393,7 +408,8 @@ static int start_engine(Daemon *d, const char *runtime_dir, const char *state_di
 }
 
 static int start_bus(Daemon *d) {
-        BusOptions o = bus_options(d, find_admin_group(d->settings.admin_group));
+        d->admin_gid = settings_group(d->settings.admin_group);
+        BusOptions o = bus_options(d);
 
         int r = bus_new(d->event, d->engine, &o, &d->bus);
         if (r < 0)

@@ -10,10 +10,13 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
 
 #include "base/dropins.h"
 #include "base/log.h"
 #include "base/strutil.h"
+#include "model/model.h"
 
 typedef enum KeyType { KEY_NUMBER, KEY_LOG_LEVEL, KEY_NAME } KeyType;
 
@@ -249,4 +252,20 @@ Json *settings_to_json(const Settings *c) {
         (void) json_set(all, "values", values);
         (void) json_set_strv(all, "errors", c->errors);
         return all;
+}
+
+gid_t settings_group(const char *name) {
+        const struct group *g = getgrnam(name);
+
+        return g ? g->gr_gid : GID_UNSET;
+}
+
+gid_t settings_local_group(const char *name) {
+        _cleanup_fclose_ FILE *f = fopen("/etc/group", "re");
+        const struct group *g;
+
+        while (f && (g = fgetgrent(f)))
+                if (streq(g->gr_name, name))
+                        return g->gr_gid;
+        return GID_UNSET;
 }

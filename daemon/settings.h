@@ -8,6 +8,8 @@
  * from starting.
  */
 
+#include <sys/types.h>
+
 #include "base/jsonx.h"
 
 #define SETTINGS_LINE_MAX 4096U
@@ -34,5 +36,10 @@ void settings_done(Settings *c);
 /* One file's text on top of c; name is for messages. For settings_load() and tests. */
 int settings_parse(Settings *c, const char *name, const char *text, size_t n);
 int settings_defaults(Settings *ret);
+/* Number of a group, GID_UNSET for none. At start only: whatever database the host has is asked, and
+ * may take its time. */
+gid_t settings_group(const char *name);
+/* The same by the local file alone, where system groups stand: nothing is waited for. */
+gid_t settings_local_group(const char *name);
 /* { "values": { KEY: { "value", "default", "origin" } }, "errors": […] } */
 Json *settings_to_json(const Settings *c);

@@ -125,6 +125,10 @@ void bus_set_options(Bus *b, const BusOptions *options) {
 
         b->options.max_requests_per_uid = options->max_requests_per_uid;
         b->options.polkit_timeout = options->polkit_timeout;
+        if (b->options.admin_gid != options->admin_gid) {
+                b->options.admin_gid = options->admin_gid;
+                clients_free(b); /* who is privileged was learned by the old one */
+        }
         options_fill(&b->options);
 }
 

@@ -468,11 +468,11 @@ class World:
         path.write_text(json.dumps(host))
         return path
 
-    def settings(self, text=""):
-        """pciassignd.conf of the next start or reload; members of the group with ADMIN_GID are trusted."""
+    def settings(self, text="", group=grp.getgrgid(ADMIN_GID).gr_name):
+        """pciassignd.conf of the next start or reload; members of the group are trusted."""
         path = self.directory / "etc" / "pciassignd" / "pciassignd.conf"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"[Daemon]\nAdminGroup={grp.getgrgid(ADMIN_GID).gr_name}\n{text}")
+        path.write_text(f"[Daemon]\nAdminGroup={group}\n{text}")
 
     def policy(self, text, name="50-tests.json", place="etc"):
         """A file of rules for the next start or reload: JSON as text or as a value; None removes it. Its path."""

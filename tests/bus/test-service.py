@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The daemon as a service: start, stop, reload, crash, restart, watchdog, descriptor store, refusals to start."""
 
+import grp
 import json
 import os
 import signal
@@ -290,6 +291,32 @@ def a_reload_takes_all_or_nothing(world):
             reply.wait()
     member = world.client(BOB, [ADMIN_GID])
     member.release(member.assign(NVME))  # the group is still known
+
+
+@bare
+def a_reload_renews_the_admin_group(world):
+    world.start()
+    member, other = world.client(BOB, [ADMIN_GID]), world.client(BOB, [grp.getgrnam("nogroup").gr_gid])
+
+    def reload(group, word):
+        world.settings(group=group)
+        before = world.daemon.text().count(word)
+        world.daemon.process.send_signal(signal.SIGHUP)
+        wait_until("the reload", lambda: world.daemon.text().count(word) > before)
+        world.daemon.notify.wait("RELOADING")
+
+    def is_asked_nothing(client):
+        try:
+            client.release(client.assign(NVME))
+            return True
+        except BusError as error:
+            assert error.name == "NotAuthorized", error
+            return False
+    assert is_asked_nothing(member) and not is_asked_nothing(other)
+    reload("nogroup", "loaded anew")  # who was known as a member is one no longer
+    assert is_asked_nothing(other) and not is_asked_nothing(member)
+    reload("no-such-group", "is not in /etc/group")
+    assert not is_asked_nothing(other) and not is_asked_nothing(member)
 
 
 # ---- idle and stuck ----

@@ -52,6 +52,25 @@ def check_unhealthy():
     lab.equal(failed, '', 'no unit failed')
 
 
+def check_reload():
+    """A member of the group that the settings come to name is asked nothing."""
+    pci = lab.address('nic1')
+    member = {'user': 'bob', 'groups': ('dialout',)}
+    lab.equal(client.ctl('assign', '--owner=vm-b', pci, **member).returncode, 6, 'bob may not')
+    directory = pathlib.Path('/etc/pciassignd/pciassignd.conf.d')
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / '90-lab.conf').write_text('[Daemon]\nAdminGroup=dialout\n', encoding='ascii')
+    pid = client.service_pid()
+    lab.run('systemctl', 'reload', 'pciassignd.service')
+    granted = client.ctl('assign', '--owner=vm-b', '--json', pci, **member)
+    lab.equal(granted.returncode, 0, 'after a reload he may ' + granted.stderr)
+    lab.equal(client.ctl('release', pci, **member).returncode, 0, 'and gives it back')
+    (directory / '90-lab.conf').unlink()
+    lab.run('systemctl', 'reload', 'pciassignd.service')
+    lab.equal(client.ctl('assign', '--owner=vm-b', pci, **member).returncode, 6, 'and then not')
+    lab.check(client.service_active() and client.service_pid() == pid, 'it is the same process')
+
+
 def check_settled():
     """Units that need every function to be known have a target to wait for."""
     lab.equal(lab.run('systemctl', 'start', 'pciassignd-settled.target', check_status=False).returncode,
@@ -64,4 +83,5 @@ client.wait_settled()
 check_settled()
 check_process()
 check_stop()
+check_reload()
 check_unhealthy()
