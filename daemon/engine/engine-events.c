@@ -39,6 +39,7 @@ static int put_new(Engine *e, PciFacts *facts, PciUse *use) {
         r = inventory_put_device(e->inventory, facts, use, host_now(e->host), &d);
         if (r < 0)
                 return r;
+        engine_device_inserted(e, d);
         group_appeared(e, d, n_groups);
         (void) engine_kept_match(e, d); /* what it shows is reported below */
         engine_update_verdicts(e, d, d);
@@ -97,6 +98,8 @@ int engine_put_device(Engine *e, PciFacts *facts, PciUse *use) {
                 return r;
         if (before != d->group)
                 group_left(e, before);
+        if (!same)
+                engine_device_inserted(e, d);
         engine_update_verdicts(e, d, d);
         engine_device_changed(e, d);
         engine_check_drift(e, d);

@@ -20,6 +20,8 @@ static const char *host_driver(const Device *d) {
 
         if (p && !isempty(p->driver_before) && !pci_driver_is_vfio(p->driver_before))
                 return p->driver_before;
+        if (!isempty(d->held_from) && (!d->facts.driver[0] || pci_driver_is_vfio(d->facts.driver)))
+                return d->held_from;
         return d->facts.driver[0] ? d->facts.driver : NULL;
 }
 

@@ -73,6 +73,9 @@ struct Engine {
         bool kept_saving;        /* a task is at it */
         bool watching_clients, listening, started, settling, settled;
 
+        unsigned n_arriving;     /* engine-arrival.c */
+        bool arrivals_due;       /* some device was not looked at */
+
         Policy *policy;          /* in force; what is built in where no file says more */
         char *policy_refusal;    /* none could be read since the start: why; nothing is assigned */
         uint64_t policy_generation;
@@ -356,6 +359,10 @@ void engine_handle_event(const HostEvent *event, void *userdata);
 int engine_add_device(Engine *e, PciAddress a);
 void engine_remove_device(Engine *e, Device *d);
 void engine_check_drift(Engine *e, Device *d);
+/* Does what rules say of devices that nobody asked for, a few at a time (engine-arrival.c). */
+void engine_arrivals(Engine *e);
+/* It came after the start, or another card came in its place. */
+void engine_device_inserted(Engine *e, Device *d);
 /* Of a device with an assignment: the log and the signal. */
 void engine_report_drift(Engine *e, Device *d, const char *what, const char *found, const char *expected);
 /* Takes over facts and use; reports what is new or changed. */

@@ -189,7 +189,7 @@ void engine_forget_live(Device *d) {
 static void check_settled(Engine *e) {
         if (!e->settling || e->settled || e->n_reading > 0 || e->to_read_first < e->n_to_read)
                 return;
-        e->settled = true;
+        e->settled = e->arrivals_due = true;
         engine_fire_settled(e);
         log_info("Settled: the facts of %zu functions are in", e->inventory->n_devices);
         if (e->observer.settled)
@@ -270,6 +270,7 @@ static void next_batches(Engine *e) {
                 e->to_read_first = e->n_to_read = e->to_read_allocated = 0;
         }
         check_settled(e);
+        engine_arrivals(e);
 }
 
 static void simple_finished(Task *t, const HostResult *result) {

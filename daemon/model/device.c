@@ -80,6 +80,7 @@ Device *device_free(Device *d) {
         pci_use_done(&d->use);
         strv_free(d->blockers);
         free(d->quarantine);
+        free(d->held_from);
         free(d->dirty_owner);
         free(d);
         return NULL;

@@ -68,6 +68,9 @@ struct Device {
         char *dirty_owner;      /* last owner, of whom it was not cleaned since; NULL: clean */
         uid_t dirty_uid;
         DeviceHealth health;
+        bool inserted;          /* it came after the start */
+        bool arrived;           /* what its rule says of a device that nobody asked for was looked at */
+        char *held_from;        /* a rule took it from the host: driver that had it, "" none; NULL: it did not */
         char **blockers;        /* strv of codes, "" list: assignable; kept by the engine */
         uint64_t generation;    /* grows with each change of anything shown */
 };

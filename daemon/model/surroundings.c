@@ -338,8 +338,10 @@ void inventory_add_surroundings(const Inventory *i, const Device *d, PciTopic to
                 (void) json_set(j, "virtual_functions", json_new_array());
                 add_virtual_functions(i, d, json_get(j, "virtual_functions"));
                 return;
+        case PCI_TOPIC_USE: /* null: no rule took it from the host */
+                (void) json_set_string(j, "held_from", d->held_from);
+                return;
         case PCI_TOPIC_IDENTITY:
-        case PCI_TOPIC_USE:
         case PCI_TOPIC_SVA:
         case PCI_TOPIC_TRAFFIC:
         case PCI_TOPIC_ACCELERATOR:

@@ -43,6 +43,7 @@ static const char *const plan_kinds[_PLAN_KIND_MAX] = {
         [PLAN_SET_NUMVFS] = "set-numvfs",
         [PLAN_CLEAN] = "clean",
         [PLAN_RECORD] = "record",
+        [PLAN_HOLD] = "hold",
 };
 
 const char *step_type_to_string(StepType t) {

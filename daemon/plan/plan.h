@@ -81,6 +81,7 @@ typedef enum PlanKind {
         PLAN_SET_NUMVFS,
         PLAN_CLEAN, /* a dirty or quarantined device is verified clean */
         PLAN_RECORD, /* commit-state alone: no device is touched */
+        PLAN_HOLD,  /* a device that nobody asked for is taken from the host by rule */
         _PLAN_KIND_MAX,
         _PLAN_KIND_INVALID = -EINVAL,
 } PlanKind;

@@ -354,3 +354,54 @@ def a_text_is_checked_and_not_used(world):
     root.release(root.assign(NVME))
     with expect("Invalid", "no-such"):
         root.manager("ReloadPolicy", "a{sv}", {"no-such": GLib.Variant("b", True)})
+
+
+# ---- devices that nobody asked for ----
+
+
+def held_from(client, device):
+    facts, = client.call(client.device(device), "org.pciassign1.Device", "GetFacts", "asa{sv}", ["use"], {})
+    return facts["use"]["held_from"]
+
+
+@bare
+@scenario
+def devices_that_are_there_are_held_or_claimed(world):
+    world.start(policy=rules({"name": "hold", "match": {"kind": "nvme"}, "present": "hold", "assign": "deny"},
+                             {"name": "claim", "match": {"driver": "habanalabs"}, "present": "claim"}))
+    root = world.client()
+    root.wait_property(root.device(NVME), "org.pciassign1.Device", "State", "held")
+    root.wait_property(root.device(ACCELERATOR), "org.pciassign1.Device", "Driver", "")
+    wait_until("The end of the jobs", lambda: all(
+        i["org.pciassign1.Job"]["State"] not in ("queued", "running")
+        for i in root.managed().values() if "org.pciassign1.Job" in i))
+    assert root.driver(NVME) == "vfio-pci" and held_from(root, NVME) == "nvme"
+    assert root.state(ACCELERATOR) == "available" and held_from(root, ACCELERATOR) == "habanalabs"
+    assert explain(root, ACCELERATOR)["groups"][0]["members"][0]["rule"]["name"] == "claim"
+    # What carries the host's own file systems is never taken, and what no rule names is left.
+    assert root.driver("0000:05:00.0") == "nvme" and root.driver(NIC) == "mlx5_core"
+    assert "left to the host" in world.daemon.text()
+    with expect("PolicyDenied", '"hold"'):
+        root.assign(NVME)
+    assignment = root.assign(ACCELERATOR)
+    assert root.driver(ACCELERATOR) == "vfio-pci"
+    root.release(assignment)
+    assert root.driver(ACCELERATOR) == "" and root.state(NVME) == "held"
+
+
+@scenario
+def a_device_that_comes_is_held(world):
+    root = world.client()
+    world.settled(root)
+    world.policy(rules({"name": "new", "match": {"kind": "nvme"}, "present": "leave", "inserted": "hold"}))
+    reload(root)
+    device = next(d for d in json.loads(world.daemon.host.read_text())["devices"] if d["address"] == NVME)
+    root.simulate("Remove", "s", NVME)
+    with expect("NotFound"):
+        root.device(NVME)
+    root.simulate("Add", "s", json.dumps(device))
+    root.wait_property(root.device(NVME), "org.pciassign1.Device", "State", "held")
+    wait_until("What had it first", lambda: held_from(root, NVME) == "nvme")
+    assert root.driver("0000:65:00.0") == "nvme", "what was there stays"
+    root.release(root.assign(NVME))
+    assert root.state(NVME) == "held"
