@@ -175,11 +175,13 @@ static void facts_answered(const EngineAnswer *answer, const Error *error, void 
 }
 
 int device_get_facts(Call *q, Error *err) {
-        struct { bool refresh; } options = {};
+        struct { bool confidential, refresh; } options = {};
         static const OptionRow rows[] = {
-                { "refresh", OPTION_BOOL, 0, .expect = "a boolean (b)" },
+                { "confidential", OPTION_BOOL, 0, .expect = "a boolean (b)" },
+                { "refresh", OPTION_BOOL, sizeof(bool), .expect = "a boolean (b)" },
         };
         _cleanup_strv_ char **topics = NULL;
+        unsigned flags;
         void *d;
 
         int r = options_read_names(q->message, "topics", _PCI_TOPIC_MAX, err, &topics);
@@ -196,10 +198,17 @@ int device_get_facts(Call *q, Error *err) {
         r = call_find(q, OBJECT_DEVICE, err, &d);
         if (r < 0)
                 return r;
+        if (options.confidential) {
+                r = call_require(q, ACTION_INSPECT, err);
+                if (r <= 0)
+                        return r;
+        }
         Caller c;
         call_caller(q, &c);
+        flags = (options.refresh ? FACTS_REFRESH : 0) | (options.confidential ? FACTS_SEARCH : 0) |
+                (call_is_granted(q, ACTION_INSPECT) ? FACTS_CONFIDENTIAL : 0);
         return engine_get_facts(q->bus->engine, &c, PCI_ADDRESS_TEXT(((Device *) d)->facts.address),
-                                topics[0] ? topics : NULL, options.refresh, facts_answered, q, err);
+                                topics[0] ? topics : NULL, flags, facts_answered, q, err);
 }
 
 int device_reset(Call *q, Error *err) {

@@ -35,7 +35,7 @@ const GateRow gate_table[] = {
         { MANAGER, "Doctor", ACTION_NONE, 0, gate_details_none, manager_doctor },
         { MANAGER, "CheckPolicy", ACTION_POLICY, 0, gate_details_none, manager_check_policy },
         { MANAGER, "ReloadPolicy", ACTION_POLICY, 0, gate_details_none, manager_reload_policy },
-        { DEVICE, "GetFacts", ACTION_INSPECT, 0, gate_details_object, device_get_facts },
+        { DEVICE, "GetFacts", ACTION_NONE, 0, gate_details_object, device_get_facts },
         { DEVICE, "Reset", ACTION_RESET, 0, gate_details_object, device_reset },
         { DEVICE, "SetVirtualFunctions", ACTION_ASSIGN, 0, gate_details_object, device_set_virtual_functions },
         { ASSIGNMENT, "Open", ACTION_MANAGE_OTHERS, GATE_OWNER, gate_details_object, assignment_open },

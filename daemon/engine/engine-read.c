@@ -323,7 +323,24 @@ static const char *candidate_driver(Engine *e, const Device *d, char *buffer, si
         return r >= 0 ? buffer : r == -ENOENT ? "" : NULL;
 }
 
-static int facts_to_json(Engine *e, const Device *d, char *const *topics, Json **ret) {
+/* Everybody may ask for facts; which card of its kind it is and who uses it is not everybody's. */
+static void hide_confidential(PciTopic topic, Json *facts) {
+        static const struct {
+                PciTopic topic;
+                const char *key;
+        } hidden[] = {
+                { PCI_TOPIC_IDENTITY, "device_serial_number" },
+                { PCI_TOPIC_IDENTITY, "serial" },
+                { PCI_TOPIC_USE, "holders" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(hidden); i++)
+                if (hidden[i].topic == topic)
+                        (void) json_set_string(facts, hidden[i].key, "not authorised");
+}
+
+static int facts_to_json(Engine *e, const Device *d, char *const *topics, bool confidential,
+                         Json **ret) {
         _cleanup_json_ Json *j = json_new_object();
         char driver[PCI_DRIVER_NAME_MAX];
         PciView view;
@@ -337,6 +354,8 @@ static int facts_to_json(Engine *e, const Device *d, char *const *topics, Json *
                         continue;
                 one = pci_topic_to_json(&view, topic);
                 inventory_add_surroundings(e->inventory, d, topic, one);
+                if (!confidential)
+                        hide_confidential(topic, one);
                 (void) json_set_u64(one, "read-at", topic == PCI_TOPIC_USE ? d->use_at
                                                     : d->live_at > 0       ? d->live_at
                                                                            : d->facts_at);
@@ -349,6 +368,7 @@ static int facts_to_json(Engine *e, const Device *d, char *const *topics, Json *
 typedef struct FactsRequest {
         PciAddress address;
         char **topics;
+        bool confidential;
 } FactsRequest;
 
 static void facts_request_free(void *p) {
@@ -370,7 +390,8 @@ static void facts_answer(Task *t) {
                 task_refuse(t, &err);
                 return;
         }
-        if (facts_to_json(t->engine, d, f->topics, &j) < 0 || !(text = json_to_text(j, false))) {
+        if (facts_to_json(t->engine, d, f->topics, f->confidential, &j) < 0 ||
+            !(text = json_to_text(j, false))) {
                 (void) error_set(&err, ERROR_FAILED, "Not enough memory for the facts of %s",
                                  PCI_ADDRESS_TEXT(f->address));
                 task_refuse(t, &err);
@@ -414,7 +435,8 @@ static int check_topics(char *const *topics, Error *err) {
 }
 
 int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const *topics,
-                     bool refresh, EngineReply reply, void *userdata, Error *err) {
+                     unsigned flags, EngineReply reply, void *userdata, Error *err) {
+        unsigned what = SETTLE_WHAT | HOST_READ_LIVE;
         Device *d;
         FactsRequest *f;
         Task *t;
@@ -429,7 +451,9 @@ int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const
         r = inventory_resolve(e->inventory, device, err, &d);
         if (r < 0)
                 return r;
-        if (refresh && d->stuck)
+        if (flags & FACTS_SEARCH)
+                what |= HOST_READ_VPD | HOST_READ_HOLDERS;
+        if (flags & (FACTS_REFRESH | FACTS_SEARCH) && d->stuck)
                 return error_set(err, ERROR_STUCK, "%s is stuck: reading it would block as well",
                                  PCI_ADDRESS_TEXT(d->facts.address));
         r = task_new(e, c, reply, userdata, &t);
@@ -443,10 +467,12 @@ int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const
                 return error_set(err, ERROR_FAILED, "Not enough memory");
         }
         f->address = d->facts.address;
-        if (!refresh && (d->stuck || (d->config && d->live_at > 0)))
+        f->confidential = flags & FACTS_CONFIDENTIAL;
+        if (!(flags & (FACTS_REFRESH | FACTS_SEARCH)) &&
+            (d->stuck || (d->config && d->live_at > 0)))
                 r = task_answer_later(t, facts_known);
         else {
-                r = task_read(t, &f->address, 1, SETTLE_WHAT | HOST_READ_LIVE, facts_read);
+                r = task_read(t, &f->address, 1, what, facts_read);
                 if (r < 0)
                         task_free(t);
         }

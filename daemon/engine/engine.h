@@ -195,9 +195,11 @@ int engine_open(Engine *e, const Caller *c, const char *assignment, char *const 
                 EngineReply reply, void *userdata, Error *err);
 int engine_attach(Engine *e, const Caller *c, const char *assignment, int pidfd, const char *uid, uint64_t memlock,
                   EngineReply reply, void *userdata, Error *err);
-/* Fresh facts of one device by topics (NULL: all). answer: json { topic: {…, "read-at": µs} }. refresh: read again
- * even if known. */
-int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const *topics, bool refresh,
+/* Facts of one device by topics (NULL: all). answer: json { topic: {…, "read-at": µs} }. */
+#define FACTS_REFRESH 1U      /* read again even if known */
+#define FACTS_CONFIDENTIAL 2U /* serial numbers and holders are told; else they are "not authorised" */
+#define FACTS_SEARCH 4U       /* the serial number in VPD is read and holders are looked for, both slow */
+int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const *topics, unsigned flags,
                      EngineReply reply, void *userdata, Error *err);
 /* answer: fds[0]. */
 int engine_snapshot(Engine *e, const Caller *c, bool redact, EngineReply reply, void *userdata, Error *err);

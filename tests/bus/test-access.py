@@ -20,7 +20,7 @@ TABLE = {
         "ListAssignments": EVERYBODY, "GetDevice": EVERYBODY, "GetAssignment": EVERYBODY, "Rescan": "inspect",
         "Snapshot": "inspect", "Doctor": EVERYBODY, "CheckPolicy": "policy", "ReloadPolicy": "policy",
     },
-    DEVICE: {"GetFacts": "inspect", "Reset": "reset", "SetVirtualFunctions": "assign"},
+    DEVICE: {"GetFacts": EVERYBODY, "Reset": "reset", "SetVirtualFunctions": "assign"},
     GROUP: {},
     ASSIGNMENT: {name: OWNER + "manage-others" for name in ("Open", "Attach", "Release", "Acknowledge", "GetEvents")},
     JOB: {"Cancel": OWNER + "manage-others"},
@@ -152,6 +152,34 @@ def every_property_is_open_and_read_only(world):
                     except BusError as error:
                         assert error.name == "org.freedesktop.DBus.Error.PropertyReadOnly", error
     assert count > 300 and not polkit.questions
+
+
+@scenario
+def facts_are_everybodys_but_serials_and_holders(world):
+    secrets = (("identity", "device_serial_number"), ("identity", "serial"), ("use", "holders"))
+
+    def facts(client, **chosen):
+        return client.call(root.device(NVME), DEVICE, "GetFacts", "asa{sv}", ["identity", "use"],
+                           {name: GLib.Variant("b", value) for name, value in chosen.items()})[0]
+
+    root, nobody = world.client(), world.client(NOBODY, [NOBODY])
+    world.settled(root)
+    for client, told in ((nobody, False), (world.client(BOB, [ADMIN_GID]), True), (root, True)):
+        found = facts(client)
+        assert found["identity"]["address"] == NVME and found["use"]["driver"] == "nvme"
+        assert all((found[topic][key] != "not authorised") == told for topic, key in secrets), found
+    polkit = world.polkit("no")
+    facts(nobody, refresh=True)
+    assert not polkit.questions
+    try:
+        facts(nobody, confidential=True)
+        raise AssertionError("told without the right")
+    except BusError as error:
+        assert error.name == "NotAuthorized", error
+    polkit.answer = "yes"
+    found = facts(nobody, confidential=True)
+    assert [q["action"] for q in polkit.questions] == [f"{NAME}.inspect"] * 2
+    assert isinstance(found["use"]["holders"], list) and found["identity"]["serial"] != "not authorised"
 
 
 @scenario

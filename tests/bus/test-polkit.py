@@ -131,7 +131,7 @@ def a_device_that_goes_meanwhile_is_not_found(world):
     polkit, alice, root = world.polkit("slow"), world.client(ALICE), world.client()
     world.settled(root)
     assign = alice.send_assign(NVME)
-    facts = alice.send(root.device(NVME), "org.pciassign1.Device", "GetFacts", "asa{sv}", [], {})
+    facts = alice.send(root.device(NVME), "org.pciassign1.Device", "GetFacts", "asa{sv}", [], options(confidential=True))
     polkit.wait_question(2)
     root.simulate("Remove", "s", NVME)
     wait_until("the removal", lambda: not root.manager("ListDevices", "a{sv}", options(address=NVME))[0])
