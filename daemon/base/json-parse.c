@@ -148,8 +148,10 @@ static int parse_string(Parser *p, StrBuf *b, const char **ret, size_t *ret_n) {
                 while (s < end && *s != '"' && *s != '\\' && (uint8_t) *s >= 0x20)
                         all |= (uint8_t) *s++;
                 p->p = s;
-                if (all >= 0x80 && !utf8_is_valid(run, (size_t) (p->p - run)))
+                if (all >= 0x80 && !utf8_is_valid(run, (size_t) (p->p - run))) {
+                        p->reason = "a string that is not UTF-8";
                         return -EBADMSG;
+                }
                 if (next_is(p, '"') && !escaped) {
                         *ret = run;
                         *ret_n = (size_t) (p->p++ - run);
