@@ -263,6 +263,8 @@ static const Option options[] = {
         { "reason", "TEXT", TAKES_ASSIGN, take_reason, "why it is forced; stands in the log" },
         { "driver", "NAME", TAKES_ASSIGN, take_driver,
           "the VFIO driver (default: the kernel's aliases say which)" },
+        { "vf-driver", "NAME", TAKES_DRIVER, take_driver,
+          "of the new virtual functions: none (default), host, or a driver's name" },
         { "label", "NAME=VALUE", TAKES_ASSIGN, take_label,
           "a label of the caller's own; may be repeated" },
         { "request-id", "ID", TAKES_ASSIGN, take_request_id,

@@ -24,6 +24,7 @@
 #define TAKES_ATTACH (1U << 13)  /* --attach-within --memlock */
 #define TAKES_DAEMON (1U << 14)
 #define TAKES_MEMLOCK (1U << 15)
+#define TAKES_DRIVER (1U << 21) /* --driver alone */
 #define TAKES_MATCH (1U << 20)   /* --match: wants instead of device names */
 
 typedef struct Arguments {

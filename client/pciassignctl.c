@@ -48,8 +48,10 @@ const Verb verbs[] = {
         { "acknowledge", "ASSIGNMENT|DEVICE NUMBER", "events up to this number are known", NULL,
           0, 2, 2, verb_acknowledge },
         { "reset", "DEVICE", "reset a function that nobody holds", NULL, 0, 1, 1, verb_reset },
-        { "vfs", "DEVICE NUMBER", "set the number of SR-IOV virtual functions", NULL,
-          TAKES_NO_WAIT, 2, 2, verb_vfs },
+        { "vfs", "DEVICE NUMBER", "set the number of SR-IOV virtual functions",
+          "Waits until all of them are there, each in its IOMMU group and with its driver; otherwise the former\n"
+          "number is set again. Refused while one of them is assigned or held.",
+          TAKES_NO_WAIT | TAKES_DRIVER, 2, 2, verb_vfs },
         { "jobs", "", "what is being done, and what was", NULL, TAKES_JSON, 0, 0, verb_jobs },
         { "cancel", "JOB", "stop a job and undo its steps", NULL, 0, 1, 1, verb_cancel },
         { "monitor", "", "follow what the daemon reports", NULL, TAKES_JSON, 0, 0, verb_monitor },

@@ -142,11 +142,6 @@ static int call_for_job(sd_bus *bus, const Arguments *a, sd_bus_message *call, c
         return follow_or_name_job(bus, a, job, what);
 }
 
-static int append_no_wait(sd_bus_message *call, bool no_wait) {
-        return no_wait ? sd_bus_message_append(call, "a{sv}", 1, "no-wait", "b", 1) :
-                         sd_bus_message_append(call, "a{sv}", 0);
-}
-
 int verb_rescan(const Arguments *a) {
         _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_message_ sd_bus_message *call = NULL;
@@ -156,7 +151,7 @@ int verb_rescan(const Arguments *a) {
                 r = client_new_call(bus, NULL, BUS_INTERFACE_MANAGER, "Rescan", &call);
         if (r > 0)
                 return r;
-        r = append_no_wait(call, false);
+        r = sd_bus_message_append(call, "a{sv}", 0);
         return r < 0 ? client_broken(r, "rescan") : call_for_job(bus, a, call, "rescan");
 }
 
@@ -172,7 +167,7 @@ int verb_reset(const Arguments *a) {
                 r = client_new_call(bus, path, BUS_INTERFACE_DEVICE, "Reset", &call);
         if (r > 0)
                 return r;
-        r = append_no_wait(call, false);
+        r = sd_bus_message_append(call, "a{sv}", 0);
         return r < 0 ? client_broken(r, what) : call_for_job(bus, a, call, what);
 }
 
@@ -194,6 +189,12 @@ int verb_vfs(const Arguments *a) {
                 return r;
         r = sd_bus_message_append_basic(call, 'u', &number);
         if (r >= 0)
-                r = append_no_wait(call, a->no_wait || follow_is_wanted(a));
+                r = sd_bus_message_open_container(call, 'a', "{sv}");
+        if (r >= 0 && a->driver)
+                r = sd_bus_message_append(call, "{sv}", "driver", "s", a->driver);
+        if (r >= 0 && (a->no_wait || follow_is_wanted(a)))
+                r = sd_bus_message_append(call, "{sv}", "no-wait", "b", 1);
+        if (r >= 0)
+                r = sd_bus_message_close_container(call);
         return r < 0 ? client_broken(r, what) : call_for_job(bus, a, call, what);
 }

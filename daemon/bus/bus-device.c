@@ -227,9 +227,11 @@ int device_reset(Call *q, Error *err) {
 }
 
 int device_set_virtual_functions(Call *q, Error *err) {
-        struct { bool no_wait; } options = {};
+        VfsOptions options = {};
         static const OptionRow rows[] = {
-                { "no-wait", OPTION_BOOL, 0, .expect = "a boolean (b)" },
+                { "driver", OPTION_STRING, offsetof(VfsOptions, driver), PCI_DRIVER_NAME_MAX - 1,
+                  .expect = "\"none\", \"host\" or the name of a driver (s)" },
+                { "no-wait", OPTION_BOOL, offsetof(VfsOptions, no_wait), .expect = "a boolean (b)" },
         };
         uint32_t number;
         void *d;
@@ -246,7 +248,7 @@ int device_set_virtual_functions(Call *q, Error *err) {
         Caller c;
         call_caller(q, &c);
         return engine_set_numvfs(q->bus->engine, &c, PCI_ADDRESS_TEXT(((Device *) d)->facts.address), number,
-                                 options.no_wait, call_engine_job, q, err);
+                                 &options, call_engine_job, q, err);
 }
 
 /* clang-format off */

@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Work on a device that belongs to no assignment's life: a reset, and the number of virtual
- * functions. Facts are read first; a plan goes the same way through the journal as an assign. The
+ * Work on a device that belongs to no assignment's life: a reset, and (engine-vfs.c)
+ * the number of virtual functions. Facts are read first; a plan goes the same way through the journal as an assign. The
  * kernel has one lock for what adds and removes functions, so while that is blocked a further
  * change is refused at once.
  */
 
 #include <assert.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-device.h"
 #include "pci/driver.h"
 
-typedef struct DeviceWork {
-        PlanKind kind;
-        PciAddress address;
-        uint32_t n_vfs;
-} DeviceWork;
+static void work_free(void *data) {
+        DeviceWork *w = data;
 
-static void work_fail(Task *t, Error *err) {
+        if (w)
+                error_done(&w->error);
+        free(w);
+}
+
+void engine_work_fail(Task *t, Error *err) {
         Job *j = task_job(t);
 
         engine_job_finish(t->engine, j, t->cancelled ? JOB_CANCELLED : JOB_FAILED, err);
@@ -33,7 +35,7 @@ static void work_undo(Task *t) {
 
 static void work_finished(Task *t, const HostResult *result) {
         Engine *e = t->engine;
-        const DeviceWork *w = t->data;
+        DeviceWork *w = t->data;
         Job *j = task_job(t);
         _cleanup_error_ Error err = ERROR_INIT;
 
@@ -57,8 +59,12 @@ static void work_finished(Task *t, const HostResult *result) {
         if (store_end(e->store, t->plan->id, result->outcome, NULL) < 0)
                 log_warning("Failed to record the end of plan %s; a restart looks at it again",
                             t->plan->id);
+        if (w->kind == PLAN_SET_NUMVFS) {
+                engine_vfs_finished(t, result->outcome == HOST_OUTCOME_DONE ? NULL : &err);
+                return;
+        }
         if (result->outcome != HOST_OUTCOME_DONE) {
-                work_fail(t, &err);
+                engine_work_fail(t, &err);
                 return;
         }
         if (w->kind == PLAN_RESET)
@@ -82,9 +88,12 @@ static int check_present(const Device *d, Error *err) {
         return 0;
 }
 
-static int check_reset(const Device *d, Error *err) {
+static int check_reset(Engine *e, const Device *d, Error *err) {
         const char *name = PCI_ADDRESS_TEXT(d->facts.address);
         int r = check_present(d, err);
+
+        if (r >= 0) /* a reset of the physical function takes its virtual ones along */
+                r = engine_vfs_check_owners(e, d, NULL, err);
 
         if (r < 0)
                 return r;
@@ -97,51 +106,6 @@ static int check_reset(const Device *d, Error *err) {
                                  d->facts.driver);
         if (isempty(d->facts.reset_method))
                 return error_set(err, ERROR_NOT_SUPPORTED, "%s has no reset method", name);
-        return 0;
-}
-
-static int check_vf(Engine *e, const Device *vf, Error *err) {
-        const Assignment *a = vf->assignment;
-
-        if (a)
-                return error_set(err, ERROR_OWNED,
-                                 "%s, a virtual function, is assigned to %s; release it first",
-                                 PCI_ADDRESS_TEXT(vf->facts.address), a->owner);
-        if (vf->use.n_criticals > 0)
-                return error_set(err, ERROR_HOST_CRITICAL,
-                                 "%s, a virtual function, is needed by the host (%s)",
-                                 PCI_ADDRESS_TEXT(vf->facts.address), vf->use.criticals[0].proof);
-        return 0;
-}
-
-static int current_vfs(const Device *d, Error *err, uint32_t *ret) {
-        const PciText *text = d->live ? d->live->attributes + PCI_ATTRIBUTE_SRIOV_NUMVFS : NULL;
-
-        if (!text || text->state != FACT_PRESENT || parse_u32(text->text, 10, UINT16_MAX, ret) < 0)
-                return error_set(err, ERROR_NOT_SUPPORTED,
-                                 "%s does not say how many virtual functions it has",
-                                 PCI_ADDRESS_TEXT(d->facts.address));
-        return 0;
-}
-
-/* First VF Offset and VF Stride are those of the count in force (PCIe 9.3.3.9, 9.3.3.10). */
-static int check_vfs(Engine *e, const Device *pf, uint32_t n, Error *err) {
-        uint32_t rid = ((uint32_t) pf->facts.address.bus << 8) +
-                       ((uint32_t) pf->facts.address.slot << 3) + pf->facts.address.function;
-
-        if (n > 0 && (!pf->config || !pf->config->has_sriov))
-                return error_set(err, ERROR_FAILED, "The SR-IOV capability of %s could not be read",
-                                 PCI_ADDRESS_TEXT(pf->facts.address));
-        for (uint32_t i = 0; i < n; i++) {
-                uint32_t v = rid + pf->config->sriov_offset + i * pf->config->sriov_stride;
-                const Device *vf = inventory_device(
-                        e->inventory, (PciAddress) { pf->facts.address.domain, (uint8_t) (v >> 8),
-                                                    (uint8_t) (v >> 3 & 31), (uint8_t) (v & 7) });
-                int r = vf ? check_vf(e, vf, err) : 0;
-
-                if (r < 0)
-                        return r;
-        }
         return 0;
 }
 
@@ -171,41 +135,21 @@ static int plan_reset(Engine *e, Plan *plan) {
         return r;
 }
 
-static int plan_vfs(Engine *e, Plan *plan, uint32_t from, uint32_t to) {
-        char before[16], after[16];
-        int r = 0;
-
-        (void) snprintf(before, sizeof(before), "%u", from);
-        (void) snprintf(after, sizeof(after), "%u", to);
-        /* The kernel changes no count but to or from 0. */
-        if (from > 0 && to > 0)
-                r = add_step(plan, STEP_SET_NUMVFS, e->options.step_timeout_msec, "0", before, "0");
-        if (r >= 0)
-                r = add_step(plan, STEP_SET_NUMVFS, e->options.step_timeout_msec, after,
-                             from > 0 && to > 0 ? "0" : before, after);
-        return r;
-}
-
-static int work_plan(Engine *e, const DeviceWork *w, Device *d, Error *err, Plan **ret) {
+static int work_plan(Engine *e, DeviceWork *w, Device *d, Error *err, Plan **ret) {
         _cleanup_(plan_freep) Plan *plan = plan_new(w->kind);
         AskedFor asked = { .devices = &d, .n_devices = 1 };
-        uint32_t now = 0;
         int r;
 
         if (!plan || engine_plan_devices(&asked, &d, 1, plan) < 0 || engine_random_id(plan->id) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
         if (w->kind == PLAN_RESET) {
-                r = check_reset(d, err);
+                r = check_reset(e, d, err);
                 if (r >= 0 && plan_reset(e, plan) < 0)
                         r = error_set(err, ERROR_FAILED, "Not enough memory");
         } else {
                 r = check_present(d, err);
                 if (r >= 0)
-                        r = current_vfs(d, err, &now);
-                if (r >= 0)
-                        r = check_vfs(e, d, now, err);
-                if (r >= 0 && now != w->n_vfs && plan_vfs(e, plan, now, w->n_vfs) < 0)
-                        r = error_set(err, ERROR_FAILED, "Not enough memory");
+                        r = engine_vfs_plan(e, w, d, plan, err);
         }
         if (r < 0)
                 return r;
@@ -213,7 +157,7 @@ static int work_plan(Engine *e, const DeviceWork *w, Device *d, Error *err, Plan
         return 0;
 }
 
-static int work_run(Task *t, Error *err) {
+int engine_work_run(Task *t, Error *err) {
         Engine *e = t->engine;
         int r;
 
@@ -237,7 +181,7 @@ static int work_run(Task *t, Error *err) {
 
 static void facts_finished(Task *t, const HostResult *result) {
         Engine *e = t->engine;
-        const DeviceWork *w = t->data;
+        DeviceWork *w = t->data;
         Device *d = inventory_device(e->inventory, w->address);
         _cleanup_error_ Error err = ERROR_INIT;
 
@@ -254,12 +198,12 @@ static void facts_finished(Task *t, const HostResult *result) {
                         t->job = 0; /* stays for the stuck device alone */
                         return;
                 }
-                work_fail(t, &err);
+                engine_work_fail(t, &err);
                 return;
         }
         d->job = NULL;
         if (work_plan(e, w, d, &err, &t->plan) < 0) {
-                work_fail(t, &err);
+                engine_work_fail(t, &err);
                 return;
         }
         d->job = task_job(t);
@@ -267,9 +211,9 @@ static void facts_finished(Task *t, const HostResult *result) {
                 d->job = NULL;
                 engine_job_finish(e, task_job(t), JOB_DONE, NULL);
                 task_free(t);
-        } else if (work_run(t, &err) < 0) {
+        } else if (engine_work_run(t, &err) < 0) {
                 d->job = NULL;
-                work_fail(t, &err);
+                engine_work_fail(t, &err);
         }
 }
 
@@ -280,10 +224,12 @@ static void answer_job(Task *t) {
         task_free(t);
 }
 
-static int begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *work, bool no_wait,
+int engine_begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *work, bool no_wait,
                       EngineReply reply, void *userdata, Error *err) {
+        _cleanup_free_ PciAddress *members = NULL;
         Task *t, *now;
         DeviceWork *w;
+        ssize_t n;
         Job *j;
         int r;
 
@@ -298,9 +244,9 @@ static int begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *w
                                  (unsigned long long) d->job->id);
         if (task_new(e, c, no_wait ? NULL : reply, userdata, &t) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
-        w = malloc(sizeof(DeviceWork));
+        w = calloc(1, sizeof(DeviceWork));
         t->data = w;
-        t->data_free = free;
+        t->data_free = work_free;
         t->urgent = true;
         if (!w || engine_job_new(e, work->kind, c->uid, NULL, &j) < 0) {
                 task_free(t);
@@ -308,8 +254,10 @@ static int begin_work(Engine *e, const Caller *c, Device *d, const DeviceWork *w
         }
         *w = *work;
         t->job = j->id;
-        r = task_read(t, &w->address, 1, HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE,
-                      facts_finished);
+        n = engine_vfs_members(e, d, w->kind == PLAN_SET_NUMVFS, &members);
+        r = n < 0 ? -ENOMEM
+                  : task_read(t, members, (size_t) n,
+                              HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE, facts_finished);
         if (r < 0) {
                 t->reply = NULL;
                 engine_job_finish(e, j, JOB_FAILED, NULL);
@@ -339,39 +287,6 @@ int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineRe
                 return error_set(err, ERROR_OWNED,
                                  "%s is assigned to %s; only its owner may reset it",
                                  PCI_ADDRESS_TEXT(d->facts.address), d->assignment->owner);
-        return begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_RESET, .address = d->facts.address },
+        return engine_begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_RESET, .address = d->facts.address },
                           false, reply, userdata, err);
-}
-
-int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n, bool no_wait,
-                      EngineReply reply, void *userdata, Error *err) {
-        const char *name;
-        Device *d;
-        int r;
-
-        assert(e);
-        assert(c);
-        assert(device);
-        r = inventory_resolve(e->inventory, device, err, &d);
-        if (r < 0)
-                return r;
-        name = PCI_ADDRESS_TEXT(d->facts.address);
-        if (d->facts.state[PCI_ATTRIBUTE_SRIOV_TOTALVFS] != FACT_PRESENT)
-                return error_set(err, ERROR_NOT_SUPPORTED, "%s has no SR-IOV", name);
-        if (n > d->facts.sriov_totalvfs)
-                return error_set(err, ERROR_INVALID,
-                                 "%s can have %u virtual functions at most, not %u", name,
-                                 d->facts.sriov_totalvfs, n);
-        if (d->assignment)
-                return error_set(err, ERROR_OWNED, "%s is assigned to %s", name,
-                                 d->assignment->owner);
-        if (engine_removal_is_blocked(e))
-                return error_set(
-                        err, ERROR_STUCK,
-                        "Another removal has not come back, and the kernel has one lock for "
-                        "all");
-        return begin_work(
-                e, c, d,
-                &(DeviceWork) { .kind = PLAN_SET_NUMVFS, .address = d->facts.address, .n_vfs = n },
-                no_wait, reply, userdata, err);
 }

@@ -45,6 +45,7 @@ struct Engine {
         ListLink tasks;          /* Task.link */
         ListLink queue;          /* Task.queued: no worker was free */
         size_t n_queued;
+        uint64_t n_looks;
         HostTimer *queue_timer;  /* for locks whose end nobody reports */
 
         uint64_t finished_jobs[JOBS_KEPT_MAX]; /* ring, oldest first from finished_first */
@@ -112,6 +113,8 @@ struct Task {
         TaskFinished finished;       /* of the host request at hand; the task is its to end */
         void (*ended)(Task *t); /* after UNKNOWN; NULL: the devices are unstuck, the task ends */
         void (*fire)(Task *t);       /* of the timer */
+        void (*look)(Task *t);       /* when devices were read; NULL */
+        uint64_t looked;             /* Engine.n_looks of the last one */
         HostTimer *timer;
         unsigned attempts;
 
@@ -146,6 +149,8 @@ int task_run_plan(Task *t, TaskFinished finished);
 /* Calls fire() at that time of host_now(), from the loop. */
 int task_fire_at(Task *t, usec_t at, void (*fire)(Task *t));
 /* Calls fire() from the loop as soon as everything is read. */
+/* Devices are known better now: calls look() of those who wait for that. */
+void engine_look(Engine *e);
 int task_fire_when_settled(Task *t, void (*fire)(Task *t));
 void engine_fire_settled(Engine *e);
 /* The caller's answer; each may be called when nobody waits (any more). Neither ends the task. */

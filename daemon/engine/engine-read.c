@@ -84,6 +84,7 @@ void engine_took_devices(Engine *e, const PciAddress *devices, size_t n) {
                         engine_update_verdicts(e, d, d);
                 engine_device_changed(e, d);
         }
+        engine_look(e);
 }
 
 static bool group_is_as(const IommuGroupFacts *a, const IommuGroupFacts *b) {

@@ -112,6 +112,27 @@ int task_fire_at(Task *t, usec_t at, void (*fire)(Task *t)) {
         return host_timer_set(t->timer, at);
 }
 
+void engine_look(Engine *e) {
+        Task *next;
+
+        assert(e);
+        e->n_looks++;
+        /* From the start each time: who has seen enough may end, and others with it. */
+        do {
+                next = NULL;
+                LIST_FOREACH(&e->tasks, link) {
+                        Task *t = LIST_ENTRY(link, Task, link);
+
+                        if (t->look && t->looked < e->n_looks && !next)
+                                next = t;
+                }
+                if (next) {
+                        next->looked = e->n_looks;
+                        next->look(next);
+                }
+        } while (next);
+}
+
 int task_fire_when_settled(Task *t, void (*fire)(Task *t)) {
         assert(t);
         assert(fire);

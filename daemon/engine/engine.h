@@ -205,8 +205,13 @@ int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const
 int engine_snapshot(Engine *e, const Caller *c, bool redact, EngineReply reply, void *userdata, Error *err);
 int engine_doctor(Engine *e, const Caller *c, EngineReply reply, void *userdata, Error *err); /* json */
 int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err);
-int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n, bool no_wait, EngineReply reply,
-                      void *userdata, Error *err);
+typedef struct VfsOptions {
+        const char *driver; /* of the new ones: "none" (NULL), "host", or a name */
+        bool no_wait;
+} VfsOptions;
+/* Answers when all of them are there, read, each in its group and with its driver. */
+int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n, const VfsOptions *o,
+                      EngineReply reply, void *userdata, Error *err);
 /* Reads again; not the kernel's rescan of its buses. */
 int engine_rescan(Engine *e, const Caller *c, EngineReply reply, void *userdata, Error *err);
 int engine_cancel_job(Engine *e, const Caller *c, uint64_t job, Error *err); /* synchronous */

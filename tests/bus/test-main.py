@@ -423,7 +423,24 @@ def virtual_functions_come_and_go(world):
     c.call(nic, DEVICE, "SetVirtualFunctions", "ua{sv}", 2, {})
     wait_until("the functions", lambda: len(c.manager("ListDevices", "a{sv}", {})[0]) == before + 2)
     rows = [r for r in c.manager("ListDevices", "a{sv}", {})[0] if r["PhysicalFunction"] == "0000:43:00.0"]
-    assert len(rows) == 2
+    assert len(rows) == 2 and {r["Driver"] for r in rows} == {""}
+    # Nothing is taken from under an owner, nor is the physical function given away under one.
+    path = c.assign("0000:43:00.2", "vm-1", lifetime="persistent")
+    for number in (0, 1, 4):
+        with expect("Owned", "0000:43:00.2 to vm-1"):
+            c.call(nic, DEVICE, "SetVirtualFunctions", "ua{sv}", number, {})
+    with expect("Owned", "vm-1"):
+        c.call(nic, DEVICE, "Reset", "a{sv}", {})
+    with expect("Owned", "virtual function"):
+        c.assign("0000:43:00.0", "vm-2")
+    c.release(path)
+    c.call(nic, DEVICE, "SetVirtualFunctions", "ua{sv}", 3, options(driver="vfio-pci"))
+    rows = [r for r in c.manager("ListDevices", "a{sv}", {})[0] if r["PhysicalFunction"] == "0000:43:00.0"]
+    assert [(r["Driver"], r["IommuGroup"] >= 0) for r in rows] == [("vfio-pci", True)] * 3, rows
+    facts = c.call(nic, DEVICE, "GetFacts", "asa{sv}", ["sriov"], options(refresh=True))[0]
+    assert facts["sriov"]["autoprobe"] is True, facts
+    with expect("Invalid", "at most"):
+        c.call(nic, DEVICE, "SetVirtualFunctions", "ua{sv}", 1000, {})
     c.call(nic, DEVICE, "SetVirtualFunctions", "ua{sv}", 0, {})
     wait_until("their end", lambda: len(c.manager("ListDevices", "a{sv}", {})[0]) == before)
 

@@ -20,7 +20,7 @@ static void set_vfs(World *w, const Caller *c, const char *device, uint32_t n) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         answer_reset(&w->answer);
-        if (engine_set_numvfs(w->engine, c, device, n, false, world_reply, w, &err) < 0)
+        if (engine_set_numvfs(w->engine, c, device, n, &(VfsOptions) {}, world_reply, w, &err) < 0)
                 world_reply(NULL, &err, w);
         wait_answer(w);
 }
@@ -74,6 +74,166 @@ START_TEST(virtual_functions_to_different_owners) {
         set_vfs(&w, &ROOT, "0000:43:00.0", 0);
         ck_assert_int_eq(w.answer.code, ERROR_OWNED);
         ck_assert_ptr_nonnull(strstr(w.answer.message, OTHER));
+}
+END_TEST
+
+static void set_vfs_for(World *w, uint32_t n, const char *driver) {
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        answer_reset(&w->answer);
+        if (engine_set_numvfs(w->engine, &ROOT, "0000:43:00.0", n, &(VfsOptions) { .driver = driver },
+                              world_reply, w, &err) < 0)
+                world_reply(NULL, &err, w);
+        wait_answer(w);
+}
+
+static size_t count_vfs(World *w, const char *driver) {
+        const Inventory *i = engine_inventory(w->engine);
+        size_t n = 0;
+
+        for (size_t k = 0; k < i->n_devices; k++) {
+                const Device *d = i->sorted[k];
+
+                if (d->facts.is_vf && pci_address_equal(d->facts.physfn, PF))
+                        n += streq(d->facts.driver, driver) && d->config && d->group;
+        }
+        return n;
+}
+
+static const char *autoprobe(World *w) {
+        static char text[8];
+        _cleanup_error_ Error err = ERROR_INIT;
+        const Device *d = world_device(w, PF);
+
+        answer_reset(&w->answer);
+        ck_assert_int_eq(engine_get_facts(w->engine, &ROOT, "0000:43:00.0",
+                                          (char *[]) { (char *) "sriov", NULL }, true, world_reply, w, &err),
+                         0);
+        wait_answer(w);
+        ck_assert(string_copy(text, sizeof(text), d->live->attributes[PCI_ATTRIBUTE_SRIOV_AUTOPROBE].text));
+        return text;
+}
+
+/* When it answers, all of them are there, read, in groups, and nobody took them. */
+START_TEST(virtual_functions_are_waited_for) {
+        _cleanup_world_ World w;
+
+        world_init(&w);
+        world_settle(&w);
+        set_vfs_for(&w, 4, NULL);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        ck_assert_uint_eq(count_vfs(&w, ""), 4);
+        ck_assert_str_eq(autoprobe(&w), "1");
+        set_vfs_for(&w, 2, "host");
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        ck_assert_uint_eq(count_vfs(&w, "mlx5_core"), 2);
+        set_vfs_for(&w, 3, "vfio-pci");
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        ck_assert_uint_eq(count_vfs(&w, "vfio-pci"), 3);
+        ck_assert_str_eq(autoprobe(&w), "1");
+        ck_assert_ptr_null(world_device(&w, PF)->job);
+        set_vfs_for(&w, 3, "../vfio");
+        ck_assert_int_eq(w.answer.code, ERROR_INVALID);
+}
+END_TEST
+
+static const struct {
+        StepType step;
+        SimFaultKind kind;
+        int error;
+        unsigned first; /* of the virtual functions; 0: the physical one */
+        const char *driver;
+        ErrorCode code;
+} vfs_failures[] = {
+        { STEP_SET_AUTOPROBE, SIM_FAULT_ERROR, EIO, 0, NULL, ERROR_FAILED },
+        { STEP_AWAIT_VFS, SIM_FAULT_NO_EFFECT, 0, 0, NULL, ERROR_FAILED },
+        { STEP_PROBE, SIM_FAULT_ERROR, EINVAL, 2, "vfio-pci", ERROR_FAILED },
+        { STEP_PROBE, SIM_FAULT_NO_EFFECT, 0, 2, "vfio-pci", ERROR_FAILED },
+        { STEP_SET_OVERRIDE, SIM_FAULT_ERROR, EIO, 3, "vfio-pci", ERROR_FAILED },
+};
+
+/* Whatever fails, the former number is there again, with the host's driver as before. */
+START_TEST(virtual_functions_go_back) {
+        _cleanup_world_ World w;
+        SimFault f = { .device = PF, .step = vfs_failures[_i].step, .kind = vfs_failures[_i].kind,
+                       .error = vfs_failures[_i].error, .times = 1 };
+
+        f.device.function = (uint8_t) (vfs_failures[_i].first & 7);
+        world_init(&w);
+        world_settle(&w);
+        set_vfs_for(&w, 2, "host");
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        ck_assert_int_eq(host_sim_inject(w.host, &f), 0);
+        set_vfs_for(&w, 4, vfs_failures[_i].driver);
+        ck_assert_msg(w.answer.code == vfs_failures[_i].code, "%d: %s", (int) w.answer.code,
+                      w.answer.message);
+        world_run(&w, USEC_PER_SEC);
+        ck_assert_uint_eq(count_vfs(&w, "mlx5_core"), 2);
+        ck_assert_uint_eq(count_vfs(&w, ""), 0);
+        ck_assert_str_eq(autoprobe(&w), "1");
+        ck_assert_ptr_null(world_device(&w, PF)->job);
+}
+END_TEST
+
+/* The kernel does it all or not at all; the physical function's owner is asked nothing. */
+START_TEST(virtual_functions_without_room) {
+        _cleanup_world_ World w;
+        SimFault f = { .device = PF, .step = STEP_SET_NUMVFS, .kind = SIM_FAULT_ERROR, .error = ENOMEM,
+                       .times = 1 };
+
+        world_init(&w);
+        world_settle(&w);
+        ck_assert_int_eq(host_sim_inject(w.host, &f), 0);
+        set_vfs_for(&w, 4, NULL);
+        ck_assert_int_eq(w.answer.code, ERROR_FAILED);
+        ck_assert_ptr_nonnull(strstr(w.answer.message, "room"));
+        ck_assert_str_eq(autoprobe(&w), "1");
+        ck_assert_uint_eq(count_vfs(&w, ""), 0);
+}
+END_TEST
+
+START_TEST(virtual_functions_after_lost_events) {
+        _cleanup_world_ World w;
+
+        world_init(&w);
+        world_settle(&w);
+        host_sim_lose_events(w.host, 3);
+        set_vfs_for(&w, 4, NULL);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        ck_assert_uint_eq(count_vfs(&w, ""), 4);
+}
+END_TEST
+
+/* A held one would make the kernel wait with its lock of removals. */
+START_TEST(held_virtual_functions_stay) {
+        _cleanup_world_ World w;
+        PciAddress vf = PF;
+
+        vf.function = 3;
+        world_init(&w);
+        world_settle(&w);
+        set_vfs_for(&w, 4, "vfio-pci");
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        ck_assert_int_eq(host_sim_hold(w.host, vf, 4242, "qemu"), 0);
+        set_vfs_for(&w, 0, NULL);
+        ck_assert_int_eq(w.answer.code, ERROR_BUSY);
+        ck_assert_uint_eq(count_vfs(&w, "vfio-pci"), 4);
+}
+END_TEST
+
+START_TEST(a_physical_function_is_not_reset_under_owners) {
+        _cleanup_world_ World w;
+        AssignOptions o = persistent();
+
+        world_init(&w);
+        world_settle(&w);
+        set_vfs_for(&w, 2, NULL);
+        world_assign(&w, &ALICE, one_device("0000:43:00.2"), OWNER, &o);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        reset_device(&w, &ROOT, "0000:43:00.0");
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        ck_assert_ptr_nonnull(strstr(w.answer.message, "0000:43:00.2 to " OWNER));
+        ck_assert_ptr_nonnull(strstr(strempty(w.answer.details), "vf-assigned"));
 }
 END_TEST
 
@@ -455,6 +615,12 @@ END_TEST
 
 static void add_tests(TCase *tcase) {
         tcase_add_test(tcase, virtual_functions_to_different_owners);
+        tcase_add_test(tcase, virtual_functions_are_waited_for);
+        tcase_add_loop_test(tcase, virtual_functions_go_back, 0, ELEMENTSOF(vfs_failures));
+        tcase_add_test(tcase, virtual_functions_without_room);
+        tcase_add_test(tcase, virtual_functions_after_lost_events);
+        tcase_add_test(tcase, held_virtual_functions_stay);
+        tcase_add_test(tcase, a_physical_function_is_not_reset_under_owners);
         tcase_add_test(tcase, virtual_functions_change_through_zero);
         tcase_add_test(tcase, virtual_functions_refused);
         tcase_add_test(tcase, one_removal_at_a_time);
