@@ -19,6 +19,8 @@
 #define LOCKED_READ_TIMEOUT_MSEC 5000U
 /* What a worker needs beyond a step's own time limit to say that it passed. */
 #define STEP_GRACE_MSEC 2000U
+/* Each leaves a worker behind that hangs in the kernel. */
+#define SNAPSHOT_RESTARTS_MAX 16U
 
 static void facts_done(HostDeviceFacts *f) {
         free(f->config);
@@ -126,7 +128,8 @@ static void deliver_pending(HostJob *job, int error) {
 static void encode_remaining(HostJob *job) {
         PciAddress stuck[PROTOCOL_STUCK_MAX];
         const HostRequest rest = {
-                .type = HOST_REQUEST_READ,
+                .type = job->type,
+                .redact = job->redact,
                 .devices = job->devices + job->next_device,
                 .n_devices = job->n_devices - job->next_device,
                 .groups = job->read_groups,
@@ -169,6 +172,20 @@ static void read_on(HostJob *job, int error) {
                 job_failed(job, r, "start a worker");
 }
 
+/* A snapshot begins anew, and leaves alone what its former workers hang in. */
+static void restart_snapshot(HostJob *job) {
+        int r;
+
+        job->has_at = false;
+        job->n_restarts++;
+        encode_remaining(job);
+        r = job->request.error;
+        if (r >= 0)
+                r = kernel_session_take(kernel_host(job->host), job);
+        if (r < 0)
+                job_failed(job, r, "start a worker");
+}
+
 /* Takes the job from its session, which goes on alone to its end. */
 static void leave_session(HostJob *job) {
         if (job->session)
@@ -191,15 +208,17 @@ void kernel_job_lost(HostJob *job, int error) {
                 job_unknown(job, error == -ETIMEDOUT ? error : -EIO);
                 return;
         }
-        if (sent && error == -ETIMEDOUT && job->next_device < job->n_devices) {
+        if (sent && error == -ETIMEDOUT && (job->has_at || job->next_device < job->n_devices)) {
                 s->has_stuck = true;
-                s->stuck = job->devices[job->next_device];
+                s->stuck = job->has_at ? job->at : job->devices[job->next_device];
         }
         leave_session(job);
         if (!sent)
                 job_failed(job, error == -EPIPE ? -ECONNREFUSED : error, "start a worker");
         else if (job->type == HOST_REQUEST_READ)
                 read_on(job, error == -ETIMEDOUT ? error : -EIO);
+        else if (s->has_stuck && job->n_restarts < SNAPSHOT_RESTARTS_MAX)
+                restart_snapshot(job);
         else
                 job_failed(job, error == -ETIMEDOUT ? error : -EIO, "a worker's request");
 }
@@ -284,6 +303,21 @@ static int on_platform(HostJob *job, Decoder *d) {
         if (!job->detached && job->callbacks.platform)
                 job->callbacks.platform(job, &p, job->userdata);
         host_platform_done(&p);
+        return 0;
+}
+
+static int on_progress(HostJob *job, Decoder *d) {
+        PciAddress at;
+        bool has_at;
+
+        has_at = decode_u8(d) != 0;
+        at = decode_address(d);
+        if (decoder_finish(d) < 0 || job->type != HOST_REQUEST_SNAPSHOT)
+                return -EBADMSG;
+        job->has_at = has_at;
+        job->at = at;
+        if (has_at)
+                kernel_session_deadline(job->session, LOCKED_READ_TIMEOUT_MSEC);
         return 0;
 }
 
@@ -391,7 +425,7 @@ static int dispatch(HostJob *job, ProtocolMessage *m) {
         case PROTOCOL_FD:
                 return on_fd(job, &d, m);
         case PROTOCOL_PROGRESS:
-                return decoder_finish(&d);
+                return on_progress(job, &d);
         case PROTOCOL_FINISHED:
                 return on_finished(job, &d);
         case PROTOCOL_HELLO:
@@ -472,7 +506,10 @@ static int job_take_request(HostJob *job, const HostRequest *r) {
         size_t n;
 
         job->type = r->type;
-        if (r->type != HOST_REQUEST_READ)
+        job->redact = r->redact;
+        if (r->type == HOST_REQUEST_SNAPSHOT)
+                encode_remaining(job);
+        else if (r->type != HOST_REQUEST_READ)
                 encode_request(&job->request, r);
         if (job->request.error < 0)
                 return job->request.error;

@@ -89,6 +89,9 @@ struct HostJob {
         unsigned what;
         HostDeviceFacts pending;  /* parts of the device at hand */
         bool has_pending;
+        PciAddress at;            /* SNAPSHOT: the function at hand */
+        bool has_at, redact;
+        unsigned n_restarts;
         bool detached, unknown, cancelled;
 };
 int kernel_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);

@@ -167,6 +167,12 @@ size_t protocol_request_fds(const HostRequest *r, int fds[PROTOCOL_FDS_MAX]) {
         return n;
 }
 
+static void encode_stuck(Encoder *e, const HostRequest *r) {
+        encode_u32(e, (uint32_t) r->n_stuck);
+        for (size_t i = 0; i < r->n_stuck; i++)
+                encode_address(e, r->stuck[i]);
+}
+
 static void encode_read(Encoder *e, const HostRequest *r) {
         encode_u32(e, r->what);
         encode_u32(e, (uint32_t) r->n_devices);
@@ -175,9 +181,7 @@ static void encode_read(Encoder *e, const HostRequest *r) {
         encode_u32(e, (uint32_t) r->n_groups);
         for (size_t i = 0; i < r->n_groups; i++)
                 encode_u32(e, r->groups[i]);
-        encode_u32(e, (uint32_t) r->n_stuck);
-        for (size_t i = 0; i < r->n_stuck; i++)
-                encode_address(e, r->stuck[i]);
+        encode_stuck(e, r);
 }
 
 static void encode_open(Encoder *e, const HostRequest *r) {
@@ -213,6 +217,7 @@ void encode_request(Encoder *e, const HostRequest *r) {
                 break;
         case HOST_REQUEST_SNAPSHOT:
                 encode_u8(e, r->redact);
+                encode_stuck(e, r);
                 break;
         case HOST_REQUEST_PREPARE:
                 encode_u32(e, (uint32_t) strv_length(r->modules));
@@ -258,6 +263,17 @@ static int decode_fd_of(Decoder *d, bool there, const int *fds, size_t n_fds, si
         return fds[(*next)++];
 }
 
+static int decode_stuck(Decoder *d, ProtocolRequest *r) {
+        r->request.n_stuck = decode_count(d, PROTOCOL_STUCK_MAX, 7);
+        r->stuck = calloc(r->request.n_stuck + 1, sizeof(PciAddress));
+        if (!r->stuck)
+                return -ENOMEM;
+        for (size_t i = 0; i < r->request.n_stuck; i++)
+                r->stuck[i] = decode_address(d);
+        r->request.stuck = r->stuck;
+        return d->error;
+}
+
 static int decode_read(Decoder *d, ProtocolRequest *r) {
         r->request.what = decode_u32(d);
         r->request.n_devices = decode_count(d, PROTOCOL_DEVICES_MAX, 7);
@@ -272,16 +288,9 @@ static int decode_read(Decoder *d, ProtocolRequest *r) {
                 return -ENOMEM;
         for (size_t i = 0; i < r->request.n_groups; i++)
                 r->groups[i] = decode_u32(d);
-        r->request.n_stuck = decode_count(d, PROTOCOL_STUCK_MAX, 7);
-        r->stuck = calloc(r->request.n_stuck + 1, sizeof(PciAddress));
-        if (!r->stuck)
-                return -ENOMEM;
-        for (size_t i = 0; i < r->request.n_stuck; i++)
-                r->stuck[i] = decode_address(d);
         r->request.devices = r->devices;
         r->request.groups = r->groups;
-        r->request.stuck = r->stuck;
-        return d->error;
+        return decode_stuck(d, r);
 }
 
 static int decode_open(Decoder *d, const int *fds, size_t n_fds, ProtocolRequest *r) {
@@ -350,7 +359,7 @@ static int decode_body(Decoder *d, const int *fds, size_t n_fds, ProtocolRequest
                 return decode_open(d, fds, n_fds, r);
         case HOST_REQUEST_SNAPSHOT:
                 r->request.redact = decode_bool(d);
-                return d->error;
+                return decode_stuck(d, r);
         case HOST_REQUEST_PREPARE:
                 return decode_modules(d, r);
         case HOST_REQUEST_PROCESS:

@@ -31,7 +31,7 @@ typedef enum ProtocolType {
         PROTOCOL_SLOT,
         PROTOCOL_PLATFORM,
         PROTOCOL_FD,
-        PROTOCOL_PROGRESS, /* long work goes on: the deadline starts anew */
+        PROTOCOL_PROGRESS, /* of a snapshot: the function at hand, whose driver may hold the lock that reading it takes */
         PROTOCOL_FINISHED, /* the last steps, then the result */
         _PROTOCOL_TYPE_MAX,
 } ProtocolType;

@@ -49,7 +49,7 @@ static void serve(Worker *w, const HostRequest *r) {
                 worker_open(w, r);
                 break;
         case HOST_REQUEST_SNAPSHOT:
-                worker_snapshot(w, r->redact);
+                worker_snapshot(w, r);
                 break;
         case HOST_REQUEST_PLATFORM:
                 worker_platform(w);

@@ -172,7 +172,7 @@ static void read_late(const Reading *g, int fd, PciAddress a, int error) {
         pci_live_done(&late);
 }
 
-static bool is_stuck(const HostRequest *r, PciAddress a) {
+bool worker_is_stuck(const HostRequest *r, PciAddress a) {
         for (size_t i = 0; i < r->n_stuck; i++)
                 if (pci_address_equal(r->stuck[i], a))
                         return true;
@@ -185,7 +185,7 @@ static void read_device(const Reading *g, int devices_fd, PciAddress a) {
         _cleanup_close_ int fd = -EBADF;
         PciLive live = {};
         PciUse use = {};
-        bool stuck = is_stuck(g->request, a);
+        bool stuck = worker_is_stuck(g->request, a);
         unsigned what = g->request->what;
         int r = 0;
 

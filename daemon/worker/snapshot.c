@@ -3,8 +3,8 @@
 /*
  * SNAPSHOT: the whole host as the kernel says it, into HOST.json (host/snapshot.h) in a sealed memory file. It holds
  * the texts and registers that the daemon and the worker read, and no others: configuration space as far as it is
- * decoded, since reading the rest of it can upset a device. The daemon is told of each device, so that a large host
- * is not taken for a hanging one.
+ * decoded, since reading the rest of it can upset a device. The daemon is told of each device before it is read: where
+ * its driver holds the lock for too long, another worker begins anew and says of that device what can be read without.
  */
 
 #include "host/snapshot.h"
@@ -27,6 +27,14 @@ static int take_text(ssize_t n, const char *text, char **ret_text, int *ret_erro
                 return 0;
         }
         return free_and_strdup(ret_text, text);
+}
+
+/* What waits for a driver's lock, of a device whose driver does not give it. */
+static void leave_locked(int fd, SnapshotDevice *d) {
+        for (PciAttribute a = 0; a < _PCI_ATTRIBUTE_MAX; a++)
+                if (worker_attribute_is_late(a) && faccessat(fd, pci_attribute_path(a), F_OK, 0) >= 0)
+                        d->attributes[a].error = ETIMEDOUT;
+        d->config_error = ETIMEDOUT;
 }
 
 static int take_attributes(int fd, bool late, SnapshotDevice *d) {
@@ -80,7 +88,7 @@ static int take_use(Worker *w, const SysChildren *children, SnapshotDevice *d) {
         return r < 0 ? r : critical_add_to_use(critical, d->address, &d->use);
 }
 
-static int take_device(Worker *w, const SysChildren *children, PciAddress a, Snapshot *s) {
+static int take_device(Worker *w, const SysChildren *children, PciAddress a, bool stuck, Snapshot *s) {
         _cleanup_close_ int fd = sys_open_function(&w->tree, a);
         char path[PATH_MAX];
         SnapshotDevice *d;
@@ -96,12 +104,16 @@ static int take_device(Worker *w, const SysChildren *children, PciAddress a, Sna
                 r = take_attributes(fd, false, d);
         if (r >= 0)
                 r = take_use(w, children, d);
+        if (r >= 0 && stuck) {
+                leave_locked(fd, d);
+                return 0;
+        }
         if (r >= 0)
                 r = take_config(fd, d);
         return r < 0 ? r : take_attributes(fd, true, d);
 }
 
-static int take_devices(Worker *w, Snapshot *s) {
+static int take_devices(Worker *w, const HostRequest *request, Snapshot *s) {
         _cleanup_(sys_children_freep) SysChildren *children = NULL;
         _cleanup_free_ PciAddress *functions = NULL;
         size_t n = 0;
@@ -111,11 +123,12 @@ static int take_devices(Worker *w, Snapshot *s) {
         if (r >= 0)
                 r = sys_children_load(&w->tree, &children);
         for (size_t i = 0; r >= 0 && i < n; i++) {
-                r = take_device(w, children, functions[i], s);
-                worker_progress(w);
+                worker_progress(w, functions + i);
+                r = take_device(w, children, functions[i], worker_is_stuck(request, functions[i]), s);
                 if (r >= 0 && !worker_may_go_on(w))
                         r = -ECANCELED;
         }
+        worker_progress(w, NULL);
         return r;
 }
 
@@ -299,7 +312,7 @@ static int send_json(Worker *w, const Snapshot *s, bool redact) {
         return 0;
 }
 
-void worker_snapshot(Worker *w, bool redact) {
+void worker_snapshot(Worker *w, const HostRequest *request) {
         _cleanup_(snapshot_freep) Snapshot *s = NULL;
         int r;
 
@@ -307,7 +320,7 @@ void worker_snapshot(Worker *w, bool redact) {
         s = snapshot_new();
         r = s ? worker_read_platform(&w->tree, &s->platform) : -ENOMEM;
         if (r >= 0)
-                r = take_devices(w, s);
+                r = take_devices(w, request, s);
         if (r >= 0)
                 r = take_groups(w, s);
         if (r >= 0)
@@ -319,6 +332,6 @@ void worker_snapshot(Worker *w, bool redact) {
         if (r >= 0)
                 r = take_aliases(w, s);
         if (r >= 0)
-                r = send_json(w, s, redact);
+                r = send_json(w, s, request->redact);
         worker_finish_simple(w, r, "take a snapshot of the host");
 }

@@ -23,7 +23,9 @@ void worker_send(Worker *w, ProtocolType type, const int *fds, size_t n_fds) {
         encoder_reset(&w->encoder);
 }
 
-void worker_progress(Worker *w) {
+void worker_progress(Worker *w, const PciAddress *at) {
+        encode_u8(&w->encoder, at != NULL);
+        encode_address(&w->encoder, at ? *at : (PciAddress) {});
         worker_send(w, PROTOCOL_PROGRESS, NULL, 0);
 }
 

@@ -26,7 +26,8 @@ typedef struct Worker {
 
 /* worker.c: what the daemon is told. Once the daemon is gone these do nothing. */
 void worker_send(Worker *w, ProtocolType type, const int *fds, size_t n_fds); /* w->encoder; resets it */
-void worker_progress(Worker *w);
+/* Of a snapshot: what is read next can wait for that function's driver. NULL: the functions are done. */
+void worker_progress(Worker *w, const PciAddress *at);
 /* A step begins. quick: it cannot sleep in the kernel, so it is told of together with what comes next. */
 void worker_step_started(Worker *w, size_t step, bool undo, bool quick);
 void worker_step_done(Worker *w, size_t step, bool undo, int error);
@@ -64,7 +65,9 @@ void worker_plan(Worker *w, const Plan *plan, bool recovery);
 void worker_open(Worker *w, const HostRequest *r);
 
 /* snapshot.c, platform.c, prepare.c, process.c */
-void worker_snapshot(Worker *w, bool redact);
+void worker_snapshot(Worker *w, const HostRequest *r);
+/* Another worker hangs in it: nothing is read that may take a lock. */
+bool worker_is_stuck(const HostRequest *r, PciAddress a);
 void worker_platform(Worker *w);
 int worker_read_platform(const SysTree *t, HostPlatform *ret);
 void worker_prepare(Worker *w, char *const *modules);

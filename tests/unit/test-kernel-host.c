@@ -805,6 +805,44 @@ START_TEST(test_snapshot) {
 }
 END_TEST
 
+/* One function whose driver holds the lock: it is whole but for what waits for that, and so are all others. */
+START_TEST(test_snapshot_hangs) {
+        HostRequest r = request_of(HOST_REQUEST_SNAPSHOT);
+        _cleanup_(snapshot_freep) Snapshot *s = NULL;
+        _cleanup_error_ Error err = ERROR_INIT;
+        _cleanup_free_ char *text = NULL, *fifo = NULL;
+        const SnapshotDevice *disk = NULL;
+        char path[32];
+        size_t n;
+        int fd;
+
+        fifo = strjoinf("%s/sys/devices/pci0000:00/" DISK "/config", tree_root(tree));
+        ck_assert_int_eq(unlink(fifo), 0);
+        ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+        (void) submit(&r);
+        run_until(&heard.finished);
+        ck_assert_msg(heard.outcome == HOST_OUTCOME_DONE, "%s", heard.message);
+        (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", heard.fd);
+        ck_assert_int_eq(read_file_at(AT_FDCWD, path, SNAPSHOT_SIZE_MAX, &text, &n), 0);
+        ck_assert_msg(snapshot_parse(text, n, &err, &s) == 0, "%s", err.message);
+        ck_assert_uint_eq(s->n_devices, ELEMENTSOF(devices));
+        for (size_t i = 0; i < s->n_devices; i++) {
+                const SnapshotDevice *d = s->devices + i;
+                bool stuck = pci_address_equal(d->address, address(DISK));
+
+                ck_assert_int_eq(d->config_error, stuck ? ETIMEDOUT : 0);
+                ck_assert_int_eq(d->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].error == ETIMEDOUT, stuck);
+                ck_assert_ptr_nonnull(d->attributes[PCI_ATTRIBUTE_VENDOR].text);
+                disk = stuck ? d : disk;
+        }
+        ck_assert_ptr_nonnull(disk);
+        ck_assert_int_eq(disk->attributes[PCI_ATTRIBUTE_SRIOV_NUMVFS].error, 0); /* it has none */
+        fd = open(fifo, O_WRONLY | O_CLOEXEC); /* lets the worker go on to its end */
+        ck_assert_int_ge(fd, 0);
+        (void) close(fd);
+}
+END_TEST
+
 START_TEST(test_choose_driver) {
         static const char aliases[] = "# a comment\n"
                                       "alias pci:v* other\n"
@@ -964,6 +1002,7 @@ static int run_all(void) {
         tcase_set_timeout(hasty, UNIT_TIMEOUT_SEC);
         tcase_add_checked_fixture(hasty, setup_hasty, teardown);
         tcase_add_test(hasty, test_read_hangs);
+        tcase_add_test(hasty, test_snapshot_hangs);
         tcase_add_test(hasty, test_unknown);
         tcase_add_test(hasty, test_detach);
         suite_add_tcase(suite, hasty);

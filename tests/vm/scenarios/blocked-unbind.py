@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A foreign tool's unbind that a holding VMM blocks costs one device and nothing else."""
 
+import json
 import os
 import signal
 import subprocess
@@ -30,6 +31,21 @@ def check_others(text):
     lab.equal(lab.driver(pci), 'virtio-pci', f'{text}: and back')
 
 
+def check_snapshot(blocked):
+    """A snapshot is whole but for what waits for the blocked card's driver."""
+    begun = time.monotonic()
+    done = client.ctl('snapshot', '/run/lab-snapshot.json', seconds=150)
+    lab.require(done.returncode == 0, f'a snapshot is taken {done.stderr}')
+    lab.note(f'the snapshot took {time.monotonic() - begun:.1f} s')
+    with open('/run/lab-snapshot.json', encoding='utf-8') as file:
+        devices = {device['address']: device for device in json.load(file)['devices']}
+    lab.equal(len(devices), len(os.listdir(lab.PCI)), 'it has every function')
+    unread = [address for address, device in devices.items()
+              if device['attributes'].get('driver_override') == {'error': 'ETIMEDOUT'}]
+    lab.equal(unread, [blocked], 'and only the blocked card is marked as not read')
+    lab.equal(devices[blocked]['attributes']['vendor'], '0x1af4', 'though not in what waits for none')
+
+
 def main():
     """Hold, block, look, restart, let go."""
     client.wait_settled()
@@ -44,6 +60,7 @@ def main():
     lab.wait_until(lambda: lab.task_state(reader.pid) == 'D', 'its uevent attribute is poisoned')
 
     check_others('blocked')
+    check_snapshot(pci)
     client.restart_killed()
     client.wait_settled()
     check_others('blocked, after a restart')
