@@ -110,11 +110,6 @@ static void check_group(const Question *a) {
                 refuse(a, BLOCKER_POLICY_P2P, POLICY_KEY_P2P);
 }
 
-/* AMD's driver always sets the bit that forces coherency (amd_iommu_enforce_cache_coherency()). */
-static bool is_coherent(const IommuFacts *iommu) {
-        return iommu && (iommu->kind == IOMMU_KIND_AMD || iommu_facts_snoop_control(iommu) == 1);
-}
-
 static void check_iommu(const Question *a) {
         const PolicySettings *s = &a->rule->settings;
         const IommuFacts *iommu = a->q->iommu;
@@ -122,7 +117,7 @@ static void check_iommu(const Question *a) {
 
         if (s->iommu_domain && a->q->group && a->q->group->type_state == FACT_ABSENT)
                 refuse(a, BLOCKER_POLICY_IOMMU, POLICY_KEY_IOMMU_DOMAIN);
-        if (s->coherent_required && !is_coherent(iommu))
+        if (s->coherent_required && (!iommu || iommu_facts_snoop_control(iommu) != 1))
                 refuse(a, BLOCKER_POLICY_COHERENCY, POLICY_KEY_IOMMU_COHERENT);
         if (!s->remapping_required)
                 return;
