@@ -205,6 +205,7 @@ Json *assignment_to_json(const Json *p) {
         set_nonzero(j, "attach_deadline_usec", p, "AttachDeadline");
         set_base(j, "job", p, "Job");
         set_copy(j, "pending_events", p, "PendingEvents");
+        set_copy(j, "missing", p, "Missing");
         set_copy(j, "differs", p, "Differs");
         return j;
 }

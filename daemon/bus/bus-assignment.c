@@ -91,6 +91,10 @@ GETTER(get_pending) {
         sink_u32(s, (uint32_t) assignment_count_pending(ASSIGNMENT));
 }
 
+GETTER(get_missing) {
+        sink_strv(s, ASSIGNMENT->missing);
+}
+
 GETTER(get_differs) {
         sink_strv(s, ASSIGNMENT->differs);
 }
@@ -111,6 +115,7 @@ static const Property properties[] = {
         { "AttachDeadline", "t", get_attach_deadline, true },
         { "Job", "o", get_job, true },
         { "PendingEvents", "u", get_pending, true },
+        { "Missing", "as", get_missing, true },
         { "Differs", "as", get_differs, true },
 };
 
@@ -464,6 +469,7 @@ static const sd_bus_vtable vtable[] = {
         CHANGES("AttachDeadline", "t"),
         CHANGES("Job", "o"),
         CHANGES("PendingEvents", "u"),
+        CHANGES("Missing", "as"),
         CHANGES("Differs", "as"),
         SD_BUS_METHOD_WITH_ARGS("Open",
                 SD_BUS_ARGS("as", devices, "a{sv}", options),

@@ -39,6 +39,7 @@ static void assign_fail(Task *t, Error *err) {
         Engine *e = t->engine;
         Assignment *a = inventory_assignment(e->inventory, t->assignment);
         Job *j = task_job(t);
+        bool reserved = a && a->state == ASSIGNMENT_RESERVED;
 
         if (t->cancelled)
                 (void) error_set(err, ERROR_FAILED, "The job was cancelled");
@@ -49,9 +50,11 @@ static void assign_fail(Task *t, Error *err) {
                 a->job = NULL;
         if (a && a->plan) /* the job may have got no plan of its own yet */
                 engine_mark_job(e, a->plan, NULL);
+        if (reserved)
+                engine_reservation_failed(e, a, err);
         if (j)
                 engine_job_finish(e, j, t->cancelled ? JOB_CANCELLED : JOB_FAILED, err);
-        if (a && engine_step(e, a, ASSIGNMENT_EVENT_PREPARE_FAILED))
+        if (!reserved && a && engine_step(e, a, ASSIGNMENT_EVENT_PREPARE_FAILED))
                 engine_drop_assignment(e, a);
         task_free(t);
 }
@@ -72,7 +75,10 @@ static void assign_done(Task *t) {
         int r;
 
         a->job = NULL;
-        (void) engine_step(e, a, ASSIGNMENT_EVENT_PREPARED);
+        if (a->state == ASSIGNMENT_RESERVED)
+                engine_reservation_applied(e, a);
+        else
+                (void) engine_step(e, a, ASSIGNMENT_EVENT_PREPARED);
         r = store_end(e->store, a->plan->id, HOST_OUTCOME_DONE, a);
         unrecorded = r < 0;
         engine_refresh_plan(e, a->plan);
@@ -247,6 +253,8 @@ static int decide(Task *t, Assignment *a, Error *err) {
         int r;
 
         r = request_asked_for(e, q, a, err, &devices, &asked);
+        if (r >= 0 && a->state == ASSIGNMENT_RESERVED)
+                r = engine_reservation_check(e, a, err);
         if (r >= 0)
                 r = engine_check(e, &asked, err, NULL);
         if (r < 0)
@@ -276,6 +284,7 @@ static int decide(Task *t, Assignment *a, Error *err) {
 static void facts_finished(Task *t, const HostResult *result) {
         Assignment *a = inventory_assignment(t->engine->inventory, t->assignment);
         _cleanup_error_ Error err = ERROR_INIT;
+        bool reserved = a && a->state == ASSIGNMENT_RESERVED;
 
         if (result->outcome == HOST_OUTCOME_UNKNOWN) {
                 /* Nothing was written. The task stays for its stuck devices; the assignment does
@@ -288,9 +297,11 @@ static void facts_finished(Task *t, const HostResult *result) {
                 rest->job = 0;
                 if (a)
                         a->job = NULL;
+                if (reserved)
+                        engine_reservation_failed(t->engine, a, &err);
                 if (j)
                         engine_job_finish(t->engine, j, JOB_FAILED, &err);
-                if (a && engine_step(t->engine, a, ASSIGNMENT_EVENT_PREPARE_FAILED))
+                if (!reserved && a && engine_step(t->engine, a, ASSIGNMENT_EVENT_PREPARE_FAILED))
                         engine_drop_assignment(t->engine, a);
                 return;
         }
@@ -511,6 +522,35 @@ static int start(Engine *e, const Caller *c, Assignment *a, Request *q, EngineRe
         }
         t->data = q; /* from here on the task's */
         t->data_free = request_data_free;
+        return 0;
+}
+
+int engine_assign_again(Engine *e, Assignment *a, const KeptReservation *kept, Device *const *devices) {
+        const Caller creator = { .uid = kept->creator_uid, .manager = true };
+        _cleanup_(request_freep) Request *q = calloc(1, sizeof(Request));
+        _cleanup_error_ Error err = ERROR_INIT;
+        int r;
+
+        if (!q)
+                return -ENOMEM;
+        q->pidfd = -EBADF;
+        q->devices = calloc(kept->n_requested, sizeof(PciAddress));
+        if (!q->devices || free_and_strdup(&q->owner, kept->owner) < 0 ||
+            free_and_strdup(&q->driver, kept->drivers[0]) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < kept->n_requested; i++)
+                q->devices[q->n_devices++] = devices[i]->facts.address;
+        q->take_all = kept->n_devices > kept->n_requested;
+        q->force = kept->force;
+        q->no_wait = true;
+        r = request_set_caller(q, &creator, LIFETIME_PERSISTENT, &err);
+        if (r >= 0)
+                r = start(e, &creator, a, q, NULL, NULL, &err);
+        if (r < 0) {
+                engine_reservation_failed(e, a, &err);
+                return 0;
+        }
+        (void) TAKE_PTR(q); /* the task's now */
         return 0;
 }
 

@@ -140,6 +140,8 @@ void engine_remove_device(Engine *e, Device *d) {
 
         assert(e);
         assert(d);
+        if (d->assignment && engine_reservation_waits(d->assignment) && !d->assignment->job)
+                engine_reservation_failed(e, d->assignment, NULL); /* it waits for its return */
         if (d->assignment) { /* stays, gone, until its owner has given it back */
                 if (d->gone)
                         return;
@@ -158,12 +160,12 @@ void engine_remove_device(Engine *e, Device *d) {
 
 /* ---- drift ---- */
 
-void engine_report_drift(Engine *e, Device *d, const char *what, const char *found,
-                         const char *expected) {
+void engine_report_drift(Engine *e, Device *d, const Assignment *a, const char *what,
+                         const char *found, const char *expected) {
         (void) log_context(&(LogContext) { .message_id = MESSAGE_DRIFT,
                                           .device = PCI_ADDRESS_TEXT(d->facts.address),
-                                          .assignment = d->assignment->id,
-                                          .owner = d->assignment->owner },
+                                          .assignment = a->id,
+                                          .owner = a->owner },
                            LOG_WARNING, 0,
                            "%s: %s is \"%s\" and not \"%s\": somebody else changed it",
                            PCI_ADDRESS_TEXT(d->facts.address), what, found, expected);
@@ -177,7 +179,7 @@ void engine_check_drift(Engine *e, Device *d) {
         char found[16], expected[16];
 
         /* While a plan of ours runs, it is the plan that changes things, and that checks them. */
-        if (!a || !a->plan || a->job || d->gone)
+        if (!a || !a->plan || a->job || d->gone || engine_reservation_waits(a))
                 return;
         if (a->state != ASSIGNMENT_ACTIVE && a->state != ASSIGNMENT_RESERVED)
                 return;
@@ -188,16 +190,16 @@ void engine_check_drift(Engine *e, Device *d) {
                 (void) snprintf(found, sizeof(found), "%04x:%04x", d->facts.vendor,
                                 d->facts.device);
                 (void) snprintf(expected, sizeof(expected), "%04x:%04x", p->vendor, p->device);
-                engine_report_drift(e, d, "identity", found, expected);
+                engine_report_drift(e, d, a, "identity", found, expected);
                 lose_assigned(e, d->assignment, d);
                 return;
         }
         if (!streq(d->facts.driver, strempty(p->driver)))
-                engine_report_drift(e, d, "driver", d->facts.driver, strempty(p->driver));
+                engine_report_drift(e, d, a, "driver", d->facts.driver, strempty(p->driver));
         if (!d->group || d->group->id != p->group) {
                 (void) snprintf(found, sizeof(found), "%u", d->group ? d->group->id : 0);
                 (void) snprintf(expected, sizeof(expected), "%u", p->group);
-                engine_report_drift(e, d, "iommu-group", d->group ? found : "", expected);
+                engine_report_drift(e, d, a, "iommu-group", d->group ? found : "", expected);
         }
 }
 

@@ -41,6 +41,22 @@ void engine_kept_take(Engine *e, const Plan *plan, const HostResult *result);
 /* A step of these was what failed. */
 bool engine_kept_failed(const Plan *plan, const HostResult *result);
 
+/* ---- reservations after a reboot (engine-reserve.c) ---- */
+
+/* Those that nobody knows of become assignments again; their hardware is claimed as far as it is there. */
+int engine_reservations_load(Engine *e);
+/* Looks for the hardware of those that wait: something was added or read, or time passed. */
+void engine_reservations_try(Engine *e);
+/* Reserved, and not prepared (yet): its plan has no id. */
+bool engine_reservation_waits(const Assignment *a);
+/* Its plan ended so. err may be NULL. */
+void engine_reservation_failed(Engine *e, Assignment *a, const Error *err);
+void engine_reservation_applied(Engine *e, Assignment *a);
+/* Prepares it with the hardware that was found (engine-assign.c). */
+int engine_assign_again(Engine *e, Assignment *a, const KeptReservation *kept, Device *const *devices);
+/* Is this the hardware that was reserved? ERROR_GONE. */
+int engine_reservation_check(Engine *e, const Assignment *a, Error *err);
+
 /* ---- soft: true from now on, written as soon as it can be ---- */
 
 int engine_kept_set_clean(Engine *e, Device *d);

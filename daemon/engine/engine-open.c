@@ -7,7 +7,7 @@
 
 #include <assert.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-kept.h"
 
 static void fds_finished(Task *t, const HostResult *result) {
         _cleanup_error_ Error err = ERROR_INIT;
@@ -107,6 +107,24 @@ static int open_devices(Engine *e, const Assignment *a, char *const *devices, co
         return r;
 }
 
+/* What rests wakes up when its owner comes for it. */
+static int wake_reserved(Engine *e, Assignment *a, Error *err) {
+        int r;
+
+        if (a->state != ASSIGNMENT_RESERVED || a->job)
+                return 0;
+        if (engine_reservation_waits(a))
+                return error_set(err, ERROR_GONE,
+                                 "Assignment %s is reserved, and its hardware is not there or not ready: %s", a->id,
+                                 a->missing ? a->missing[0] : "it is being looked for");
+        if (!engine_step(e, a, ASSIGNMENT_EVENT_ATTACH) || !engine_step(e, a, ASSIGNMENT_EVENT_PREPARED))
+                return error_set(err, ERROR_FAILED, "Assignment %s cannot be woken", a->id);
+        r = store_assignment(e->store, a);
+        if (r < 0)
+                (void) log_warning_errno(r, "Failed to record that assignment %s is active: %m", a->id);
+        return 0;
+}
+
 int engine_open(Engine *e, const Caller *c, const char *assignment, char *const *devices,
                 const OpenOptions *o, EngineReply reply, void *userdata, Error *err) {
         Assignment *a;
@@ -118,6 +136,9 @@ int engine_open(Engine *e, const Caller *c, const char *assignment, char *const 
         assert(c);
         assert(o);
         r = engine_find_owned(e, c, assignment, err, &a);
+        if (r < 0)
+                return r;
+        r = wake_reserved(e, a, err);
         if (r < 0)
                 return r;
         if (a->state != ASSIGNMENT_ACTIVE)

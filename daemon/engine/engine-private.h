@@ -72,6 +72,7 @@ struct Engine {
         char *kept_trouble;      /* why it could not be written last; NULL */
         char **kept_unsaved;     /* strv: files that are behind memory */
         bool kept_saving;        /* a task is at it */
+        HostTimer *reserve_timer; /* reservations whose hardware was busy */
         bool watching_clients, listening, started, settling, settled;
 
         unsigned n_arriving;     /* engine-arrival.c */
@@ -369,7 +370,9 @@ void engine_arrivals(Engine *e);
 /* It came after the start, or another card came in its place. */
 void engine_device_inserted(Engine *e, Device *d);
 /* Of a device with an assignment: the log and the signal. */
-void engine_report_drift(Engine *e, Device *d, const char *what, const char *found, const char *expected);
+/* a: whose expectation it is. */
+void engine_report_drift(Engine *e, Device *d, const Assignment *a, const char *what, const char *found,
+                         const char *expected);
 /* Takes over facts and use; reports what is new or changed. */
 int engine_put_device(Engine *e, PciFacts *facts, PciUse *use);
 int engine_begin_resync(Engine *e);

@@ -85,6 +85,7 @@ void engine_took_devices(Engine *e, const PciAddress *devices, size_t n) {
                 engine_device_changed(e, d);
         }
         engine_look(e);
+        engine_reservations_try(e);
 }
 
 static bool group_is_as(const IommuGroupFacts *a, const IommuGroupFacts *b) {
@@ -192,6 +193,7 @@ static void check_settled(Engine *e) {
                 return;
         e->settled = e->arrivals_due = true;
         engine_fire_settled(e);
+        engine_reservations_try(e);
         log_info("Settled: the facts of %zu functions are in", e->inventory->n_devices);
         if (e->observer.settled)
                 e->observer.settled(e->observer_userdata);

@@ -73,7 +73,7 @@ static void compare_override(Engine *e, Assignment *a, const PlanDevice *p, Devi
                 return;
         add_difference(a, p, "driver_override", now, p->override_before);
         if (d->assignment)
-                engine_report_drift(e, d, "driver_override", now, strempty(p->override_before));
+                engine_report_drift(e, d, a, "driver_override", now, strempty(p->override_before));
 }
 
 static void find_differences(Engine *e, Assignment *a) {
@@ -247,7 +247,8 @@ static void release_finished(Task *t, const HostResult *result) {
 static int add_kept(Engine *e, const Assignment *a, Plan *plan) {
         int r = 0;
 
-        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+        /* Of a reservation that was never prepared nothing was done to the devices, nor cleaned. */
+        for (size_t i = 0; a->plan->id[0] && i < plan->n_devices && r >= 0; i++)
                 r = engine_kept_add_clean(e, plan, inventory_device(e->inventory, plan->devices[i].address));
         return r < 0 ? r : engine_kept_add_unreserve(e, plan, a->id);
 }

@@ -46,6 +46,45 @@ static int read_instances(Engine *e) {
         return r < 0 ? r : host_nodes(e->host, &e->inventory->nodes);
 }
 
+/* What another boot's kernel was told, this one's has forgotten; what shall outlive it stands elsewhere. */
+static int forget_other_boot(Engine *e, StoredState *state) {
+        int r = 0;
+
+        (void) log_context(&(LogContext) { .message_id = MESSAGE_RESYNC }, LOG_NOTICE, 0,
+                           "The journal is of another boot, and its %zu assignments with it; reservations are kept",
+                           state->n_assignments);
+        for (size_t i = 0; i < state->n_open_plans && r >= 0; i++)
+                r = store_end(e->store, state->open_plans[i].plan->id, HOST_OUTCOME_ROLLED_BACK, NULL);
+        for (size_t i = 0; i < state->n_assignments && r >= 0; i++)
+                r = store_forget(e->store, state->assignments[i]->id);
+        for (size_t i = 0; i < state->n_quarantined && r >= 0; i++) {
+                char address[PCI_ADDRESS_MAX];
+                size_t n = strcspn(state->quarantined[i], " ");
+
+                if (n < sizeof(address)) {
+                        memcpy(address, state->quarantined[i], n);
+                        address[n] = 0;
+                        r = store_quarantine(e->store, address, NULL);
+                }
+        }
+        stored_state_done(state);
+        return r;
+}
+
+static int check_boot(Engine *e, StoredState *state) {
+        char boot[HOST_BOOT_ID_MAX];
+        uint64_t next_job = state->next_job;
+        int r = host_boot_id(e->host, boot);
+
+        if (r < 0 || streq(boot, state->boot_id))
+                return r;
+        if (state->boot_id[0]) {
+                r = forget_other_boot(e, state);
+                state->next_job = next_job;
+        }
+        return r < 0 ? r : store_boot(e->store, boot);
+}
+
 /* By what a scan knows; more is known when the workers have read. */
 static void match_kept(Engine *e) {
         for (size_t i = 0; i < e->inventory->n_devices; i++)
@@ -71,6 +110,9 @@ int engine_start(Engine *e) {
         if (state.dropped_bytes > 0)
                 log_warning("The journal ended in %zu bytes that are no record; they were cut off",
                             state.dropped_bytes);
+        r = check_boot(e, &state);
+        if (r < 0)
+                return log_error_errno(r, "Failed to begin the journal of this boot: %m");
         r = engine_kept_load(e);
         if (r < 0)
                 return log_error_errno(r, "Failed to load what is kept: %m");
@@ -95,6 +137,9 @@ int engine_start(Engine *e) {
         stored_state_done(&state);
         if (r < 0)
                 return r;
+        r = engine_reservations_load(e);
+        if (r < 0)
+                return log_error_errno(r, "Failed to take up reservations: %m");
         engine_update_all_verdicts(e);
         owner_watch_clients(e);
         log_info("%zu functions in %zu IOMMU groups, %zu assignments", e->inventory->n_devices,

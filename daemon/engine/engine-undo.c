@@ -73,7 +73,7 @@ static void undo_gave_up(Task *t, Assignment *a, Error *err) {
         Engine *e = t->engine;
         Job *j = task_job(t);
 
-        if (a && a->plan && streq(a->plan->id, t->plan->id)) {
+        if (a && a->plan && streq(a->plan->id, t->plan->id) && a->state != ASSIGNMENT_RESERVED) {
                 release_instead(t, a, err);
                 return;
         }
@@ -85,6 +85,8 @@ static void undo_gave_up(Task *t, Assignment *a, Error *err) {
                 if (d)
                         engine_quarantine(e, d, "a plan could be neither finished nor undone");
         }
+        if (a && a->plan && streq(a->plan->id, t->plan->id))
+                engine_reservation_failed(e, a, err);
         if (store_end(e->store, t->plan->id, HOST_OUTCOME_FAILED, NULL) < 0)
                 log_warning("Failed to record the end of plan %s; a restart looks at it again",
                             t->plan->id);
@@ -118,7 +120,9 @@ static void undo_done(Task *t, Assignment *a) {
         if (j)
                 engine_job_finish(e, j, JOB_FAILED, &err);
         engine_refresh_plan(e, t->plan);
-        if (drop) {
+        if (drop && a->state == ASSIGNMENT_RESERVED)
+                engine_reservation_failed(e, a, NULL); /* it is tried again */
+        else if (drop) {
                 if (engine_step(e, a, ASSIGNMENT_EVENT_PREPARE_FAILED))
                         engine_drop_assignment(e, a);
         } else if (a && a->release_wanted)

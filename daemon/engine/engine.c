@@ -69,6 +69,7 @@ Engine *engine_free(Engine *e) {
         hashmap_free(e->wanted);
         host_platform_done(&e->platform);
         engine_kept_done(e);
+        host_timer_free(e->reserve_timer);
         engine_policy_done(e);
         inventory_free(e->inventory);
         free(e);

@@ -158,6 +158,7 @@ Assignment *assignment_free(Assignment *a) {
         free(a->force_reason);
         plan_free(a->plan);
         strv_free(a->differs);
+        strv_free(a->missing);
         free(a);
         return NULL;
 }

@@ -120,6 +120,13 @@ static int stage_quarantine(Fold *f, const RecordContent *c, FoldChanges *change
         return stage_one(f, 'q', c->device, RECORD_QUARANTINE, c->text ? &e : NULL, changes);
 }
 
+static int stage_boot(Fold *f, const char *boot_id, FoldChanges *changes) {
+        _cleanup_encoder_ Encoder e = {};
+
+        record_boot(&e, boot_id);
+        return stage_one(f, 'b', "", RECORD_BOOT, &e, changes);
+}
+
 static int stage_content(Fold *f, uint16_t type, const RecordContent *c, FoldChanges *changes) {
         int r = 0;
 
@@ -131,6 +138,8 @@ static int stage_content(Fold *f, uint16_t type, const RecordContent *c, FoldCha
                 r = stage_one(f, 'a', c->assignment_id, RECORD_ASSIGNMENT, NULL, changes);
         else if (type == RECORD_QUARANTINE)
                 r = stage_quarantine(f, c, changes);
+        else if (type == RECORD_BOOT)
+                r = stage_boot(f, c->boot_id, changes);
         if (r >= 0 && c->assignment)
                 r = stage_assignment(f, c->assignment, changes);
         return r;
@@ -223,7 +232,8 @@ static int state_add(StoredState *s, RecordContent *c) {
                 if (!line)
                         return -ENOMEM;
                 s->quarantined[s->n_quarantined++] = line;
-        }
+        } else if (c->boot_id)
+                (void) string_copy(s->boot_id, sizeof(s->boot_id), c->boot_id); /* fits, as decoded */
         return 0;
 }
 

@@ -10,7 +10,7 @@
 typedef struct FoldEntry FoldEntry;
 
 typedef struct Fold {
-        Hashmap *entries; /* "a" id, "p" plan id, "q" device → FoldEntry */
+        Hashmap *entries; /* "a" id, "p" plan id, "q" device, "b" → FoldEntry */
         uint64_t next_job;
 } Fold;
 

@@ -130,6 +130,12 @@ void record_next_job(Encoder *e, uint64_t next_job) {
         encode_u64(e, next_job);
 }
 
+void record_boot(Encoder *e, const char *boot_id) {
+        assert(e);
+        assert(boot_id);
+        encode_string(e, boot_id);
+}
+
 /* ---- decoding ---- */
 
 static void bad(Decoder *d) {
@@ -292,6 +298,7 @@ void record_content_done(RecordContent *c) {
         free(c->assignment_id);
         free(c->device);
         free(c->text);
+        free(c->boot_id);
         assignment_free(c->assignment);
         *c = (RecordContent) {};
 }
@@ -329,6 +336,9 @@ int record_decode(const JournalRecord *record, RecordContent *ret) {
                 break;
         case RECORD_NEXT_JOB:
                 c.next_job = decode_u64(&d);
+                break;
+        case RECORD_BOOT: /* 32 hexadecimal digits, as an id of ours */
+                decode_id(&d, &c.boot_id);
                 break;
         default:
                 return -EBADMSG;

@@ -15,6 +15,7 @@ typedef enum RecordType {
         RECORD_FORGET,     /* assignment id */
         RECORD_QUARANTINE, /* device, text; NULL text: no more */
         RECORD_NEXT_JOB,   /* job numbers below this one were given out */
+        RECORD_BOOT,       /* id of the kernel's boot that all of it is about */
         _RECORD_TYPE_MAX,
 } RecordType;
 
@@ -25,6 +26,7 @@ void record_assignment(Encoder *e, const Assignment *a);
 void record_forget(Encoder *e, const char *assignment_id);
 void record_quarantine(Encoder *e, const char *device, const char *text);
 void record_next_job(Encoder *e, uint64_t next_job);
+void record_boot(Encoder *e, const char *boot_id);
 
 /* The descriptor of the owner's process is not in a record (pidfd -EBADF), nor the running job. */
 int decode_assignment(Decoder *d, unsigned version, Assignment **ret, uint64_t *ret_job);
@@ -32,7 +34,7 @@ int decode_assignment(Decoder *d, unsigned version, Assignment **ret, uint64_t *
 /* One decoded record. Absent parts are NULL. */
 typedef struct RecordContent {
         Plan *plan;
-        char *plan_id, *assignment_id, *device, *text;
+        char *plan_id, *assignment_id, *device, *text, *boot_id;
         uint8_t outcome;
         Assignment *assignment;
         uint64_t next_job; /* a job number that must not be given again is below it; 0: says nothing */

@@ -258,3 +258,12 @@ int store_quarantine(Store *s, const char *device, const char *text) {
         record_quarantine(&e, device, text);
         return store_append(s, RECORD_QUARANTINE, &e);
 }
+
+int store_boot(Store *s, const char *boot_id) {
+        _cleanup_encoder_ Encoder e = {};
+
+        assert(s);
+        assert(boot_id);
+        record_boot(&e, boot_id);
+        return store_append(s, RECORD_BOOT, &e);
+}

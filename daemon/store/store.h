@@ -32,6 +32,7 @@ typedef struct StoredState {
         char **quarantined; size_t n_quarantined;       /* "ADDRESS IDENTITY reason" */
         uint64_t next_job;
         size_t dropped_bytes;                           /* of a torn tail */
+        char boot_id[ASSIGNMENT_ID_MAX];                /* of the boot that it is about; "" not said */
 } StoredState;
 int store_load(Store *s, StoredState *ret);
 void stored_state_done(StoredState *s);
@@ -45,5 +46,6 @@ int store_forget(Store *s, const char *assignment_id);
 /* The outcome, and the end of the assignment (NULL: none) with it: the second is said even if the first is not
  * written, or else a restart would go on with what is over. The first error. */
 int store_end_and_forget(Store *s, const char *plan_id, int outcome, const char *assignment_id);
+int store_boot(Store *s, const char *boot_id); /* 32 hexadecimal digits */
 /* Quarantines a device (its address) with "IDENTITY reason"; text NULL ends it. */
 int store_quarantine(Store *s, const char *device, const char *text);
