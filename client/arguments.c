@@ -123,6 +123,9 @@ DEFINE_TEXT(request_id, "request-id")
 DEFINE_TEXT(token, "token")
 DEFINE_TEXT(driver, "driver")
 DEFINE_TEXT(daemon, "daemon")
+DEFINE_TEXT(snapshot, "snapshot")
+DEFINE_TEXT(policy, "policy")
+DEFINE_TEXT(against, "against")
 
 #define DEFINE_SWITCH(field)                                              \
         static int take_##field(Arguments *a, const char *value _unused_) { \
@@ -290,6 +293,10 @@ static const Option options[] = {
           "these facts, or all; may be repeated (default: identity, use, iommu)" },
         { "refresh", NULL, TAKES_FACTS, take_refresh, "read the facts again" },
         { "redact", NULL, TAKES_REDACT, take_redact, "replace serial numbers and names" },
+        { "snapshot", "HOST.json", TAKES_REPLAY, take_snapshot, "the host to replay a policy over" },
+        { "policy", "PATH", TAKES_REPLAY, take_policy,
+          "the policy to replay: a file or a directory (default: this host's)" },
+        { "against", "PATH", TAKES_REPLAY, take_against, "the policy to compare it with" },
         { "daemon", "PATH", TAKES_DAEMON, take_daemon, "the pciassignd to run" },
         { "bus", "ADDRESS", ALL_VERBS, take_bus, "talk over this bus instead of the system bus" },
         { "color", "WHEN", ALL_VERBS, take_color, "auto, always or never" },

@@ -25,6 +25,7 @@
 #define TAKES_DAEMON (1U << 14)
 #define TAKES_MEMLOCK (1U << 15)
 #define TAKES_DRIVER (1U << 21) /* --driver alone */
+#define TAKES_REPLAY (1U << 16)  /* --snapshot --policy --against */
 #define TAKES_MATCH (1U << 20)   /* --match: wants instead of device names */
 
 typedef struct Arguments {
@@ -34,6 +35,7 @@ typedef struct Arguments {
         bool json;
         /* Some. */
         const char *owner, *lifetime, *reason, *request_id, *token, *api, *driver, *daemon;
+        const char *snapshot, *policy, *against;
         char **labels;
         char **topics;
         char **matches; /* "2:kind=gpu,vendor=10de" */

@@ -41,6 +41,7 @@ _pciassignctl() {
                 release | attach | open | events | acknowledge)
                         mapfile -t words < <(_pciassignctl_assignments; _pciassignctl_devices) ;;
                 sim) words=(run advance inject clear hold unhold rebind override remove surprise-remove add lose-events) ;;
+                policy) words=(check show explain reload schema keys replay); compopt -o default ;;
                 snapshot) compopt -o default; return ;;
                 esac
         fi

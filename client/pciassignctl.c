@@ -59,6 +59,12 @@ const Verb verbs[] = {
         { "settle", "", "wait until everything is read", NULL, 0, 0, 0, verb_settle },
         { "snapshot", "[FILE]", "write this host to a file that pciassignd --simulate loads",
           "Without FILE, or with -, to standard output.", TAKES_REDACT, 0, 1, verb_snapshot },
+        { "policy", "check [PATH…] | show | explain DEVICE | reload | schema | keys | replay",
+          "the rules: check, show, reload them, or replay them over a snapshot",
+          "check, schema, keys and replay need no daemon that runs. replay takes --snapshot and, to compare two\n"
+          "policies, --against. Exit code 0: valid, nothing changes; 1: the policy is wrong; 9: verdicts or\n"
+          "settings of some function differ.",
+          TAKES_JSON | TAKES_OWNER | TAKES_IDENTITY | TAKES_REPLAY | TAKES_DAEMON, 1, WORDS_ANY, verb_policy },
         { "doctor", "", "can this host assign devices, and if not, what to change",
           "Exit code 0: it can; 1: it can, with warnings; 4: it cannot.", TAKES_JSON, 0, 0, verb_doctor },
         { "sim", "run HOST.json [-- COMMAND…] | WHAT…", "a simulated host: run one, move its clock, hurt it",

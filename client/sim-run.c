@@ -239,8 +239,7 @@ static void own_directory(char *buffer, size_t size) {
                 *slash = 0;
 }
 
-/* --daemon, or the one beside us (a build directory), or the installed one. */
-static char *find_daemon(const Arguments *a) {
+char *client_find_daemon(const Arguments *a) {
         char own[PATH_MAX];
         char *s;
 
@@ -312,7 +311,7 @@ int sim_run(const Arguments *a, const char *host) {
         s.host = realpath(host, NULL);
         if (!s.host)
                 return complain(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_FAILED, "%s: %m", escaped(host));
-        s.daemon = find_daemon(a);
+        s.daemon = client_find_daemon(a);
         r = make_dir(&s);
         if (r == 0) {
                 signal_fd = signals_catch();

@@ -11,6 +11,7 @@
 #include "assign-call.h"
 #include "base/strutil.h"
 #include "devices.h"
+#include "rules.h"
 #include "match.h"
 
 #define EXIT_REFUSED 4
@@ -93,6 +94,8 @@ int verb_explain(const Arguments *a) {
                output_begin(assignable ? PAINT_GOOD : PAINT_BAD),
                assignable ? "can be assigned" : "cannot be assigned", output_end());
         print_groups(json_get(j, "groups"));
+        printf("Rules:\n");
+        print_walk(json_get(j, "policy"));
         return exit_code_of_blockers(j, json_get(j, "blockers"));
 }
 

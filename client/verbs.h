@@ -16,6 +16,7 @@ int verb_open(const Arguments *a);
 int verb_attach(const Arguments *a);
 int verb_release(const Arguments *a);
 int verb_explain(const Arguments *a);
+int verb_policy(const Arguments *a);
 int verb_doctor(const Arguments *a);
 int verb_jobs(const Arguments *a);
 int verb_cancel(const Arguments *a);

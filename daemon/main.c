@@ -27,6 +27,7 @@
 #include "engine/engine.h"
 #include "host/sim.h"
 #include "host/snapshot.h"
+#include "offline.h"
 #include "settings.h"
 #include "store/store.h"
 
@@ -35,8 +36,10 @@
 
 typedef struct Arguments {
         const char *simulate, *root, *bus, *runtime_dir, *state_dir, *worker_path, *introspect, *config_root;
+        OfflineReplay replay; /* host NULL: none */
         int log_level; /* -1: as configured */
-        bool show_settings;
+        bool show_settings, check_policy, show_schema, show_keys;
+        char **words; /* behind the options */
 } Arguments;
 
 typedef struct Daemon {
@@ -67,14 +70,22 @@ static void print_help(void) {
              "  --worker-path PATH        execute this worker instead of asking the service manager\n"
              "  --log-level LEVEL         error, warning, notice, info or debug\n"
              "  --config                  print effective settings and their origins as JSON\n"
-             "  --config-root DIR         look for pciassignd.conf below DIR instead of /\n"
+             "  --config-root DIR         look for pciassignd.conf and policy.d below DIR instead of /\n"
              "  --bus-introspect PATH     print the interfaces of an object and exit\n"
+             "  --check-policy [PATH…]    check files and directories (none: policy.d) and exit\n"
+             "  --policy-schema           print the JSON Schema of a policy's file and exit\n"
+             "  --policy-keys             print what is known of its keys as JSON and exit\n"
+             "  --replay HOST.json        print every function's verdict by a policy and exit\n"
+             "  --policy PATH             the policy to replay (none: policy.d)\n"
+             "  --against PATH            the policy to compare it with\n"
+             "  --owner NAME, --uid UID, --gid GID   for whom, and who asks (none: root)\n"
              "  --help, --version");
 }
 
 enum {
         OPT_SIMULATE = 256, OPT_ROOT, OPT_BUS, OPT_RUNTIME, OPT_STATE, OPT_WORKER, OPT_LOG, OPT_CONFIG, OPT_CONFIG_ROOT,
-        OPT_INTROSPECT, OPT_HELP, OPT_VERSION
+        OPT_INTROSPECT, OPT_HELP, OPT_VERSION, OPT_CHECK_POLICY, OPT_SCHEMA, OPT_KEYS, OPT_REPLAY, OPT_POLICY,
+        OPT_AGAINST, OPT_OWNER, OPT_UID, OPT_GID
 };
 
 static const struct option option_table[] = {
@@ -88,14 +99,40 @@ static const struct option option_table[] = {
         { "config", no_argument, NULL, OPT_CONFIG },
         { "config-root", required_argument, NULL, OPT_CONFIG_ROOT },
         { "bus-introspect", required_argument, NULL, OPT_INTROSPECT },
+        { "check-policy", no_argument, NULL, OPT_CHECK_POLICY },
+        { "policy-schema", no_argument, NULL, OPT_SCHEMA },
+        { "policy-keys", no_argument, NULL, OPT_KEYS },
+        { "replay", required_argument, NULL, OPT_REPLAY },
+        { "policy", required_argument, NULL, OPT_POLICY },
+        { "against", required_argument, NULL, OPT_AGAINST },
+        { "owner", required_argument, NULL, OPT_OWNER },
+        { "uid", required_argument, NULL, OPT_UID },
+        { "gid", required_argument, NULL, OPT_GID },
         { "help", no_argument, NULL, OPT_HELP },
         { "version", no_argument, NULL, OPT_VERSION },
         {},
 };
 
+/* Options of what is done without being a daemon; false: it is none of these, or its value is wrong. */
+static bool parse_offline(int c, Arguments *a) {
+        switch (c) {
+        case OPT_CHECK_POLICY: a->check_policy = true; return true;
+        case OPT_SCHEMA: a->show_schema = true; return true;
+        case OPT_KEYS: a->show_keys = true; return true;
+        case OPT_REPLAY: a->replay.host = optarg; return true;
+        case OPT_POLICY: a->replay.policy = optarg; return true;
+        case OPT_AGAINST: a->replay.against = optarg; return true;
+        case OPT_OWNER: a->replay.owner = optarg; return string_is_safe(optarg, OWNER_MAX - 1);
+        case OPT_UID: return parse_u32(optarg, 10, UINT32_MAX - 1, &a->replay.uid) >= 0;
+        case OPT_GID: return parse_u32(optarg, 10, UINT32_MAX - 1, &a->replay.gid) >= 0;
+        default: return false;
+        }
+}
+
 /* 1: go on; 0: done; -EINVAL: told on standard error. */
 static int parse_arguments(int argc, char **argv, Arguments *a) {
         a->log_level = -1;
+        a->replay = (OfflineReplay) { .uid = UID_UNSET, .gid = GID_UNSET };
         for (int c; (c = getopt_long(argc, argv, "", option_table, NULL)) >= 0;)
                 switch (c) {
                 case OPT_SIMULATE: a->simulate = optarg; break;
@@ -121,9 +158,14 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                         puts("pciassignd " PACKAGE_VERSION);
                         return 0;
                 default:
-                        return -EINVAL; /* getopt has said why */
+                        if (parse_offline(c, a))
+                                break;
+                        if (c != '?') /* else getopt has said why */
+                                log_error("\"%.64s\" cannot be the value of this option", optarg);
+                        return -EINVAL;
                 }
-        if (optind < argc) {
+        a->words = argv + optind;
+        if (optind < argc && !a->check_policy) {
                 log_error("Unexpected argument \"%s\"; see pciassignd --help", argv[optind]);
                 return -EINVAL;
         }
@@ -493,6 +535,21 @@ static int show_settings(const Arguments *a) {
         return s.errors ? -EINVAL : 0;
 }
 
+/* What is done without being a daemon. -1: it is to be one. */
+static int run_offline(Arguments *a) {
+        if (a->check_policy)
+                return offline_check_policy(a->words, strv_length(a->words), a->config_root);
+        if (a->show_schema)
+                return offline_print_schema();
+        if (a->show_keys)
+                return offline_print_keys();
+        if (!a->replay.host)
+                return -1;
+        a->replay.config_root = a->config_root;
+        log_set_level(MAX(a->log_level, LOG_ERR));
+        return offline_replay(&a->replay);
+}
+
 int main(int argc, char **argv) {
         Daemon d = {};
 
@@ -504,6 +561,9 @@ int main(int argc, char **argv) {
                 return r < 0 ? 2 : EXIT_SUCCESS;
         if (d.arguments.introspect)
                 return introspect(d.arguments.introspect) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        r = run_offline(&d.arguments);
+        if (r >= 0)
+                return r;
         if (d.arguments.show_settings)
                 return show_settings(&d.arguments) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         if (check_separation(&d.arguments) < 0)

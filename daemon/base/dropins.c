@@ -252,15 +252,19 @@ int dropins_load(int root_fd, const char *folder, const char *suffix, size_t max
 int dropins_add_path(const char *path, const char *suffix, size_t max_size, size_t max_files,
                      DropIns *all) {
         _cleanup_strv_ char **names = NULL;
-        size_t length = strlen(suffix);
+        _cleanup_close_ int dir_fd = -EBADF;
+        size_t length;
         struct stat st;
         int r;
 
         assert(path);
+        assert(suffix);
         assert(all);
         if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
                 return add_path(all, path, max_size, max_files); /* says what is wrong with it */
-        r = read_dir_names_at(AT_FDCWD, path, DROPINS_NAMES_MAX, true, &names);
+        length = strlen(suffix);
+        dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = dir_fd < 0 ? -errno : read_dir_names_at(dir_fd, ".", DROPINS_NAMES_MAX, true, &names);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {

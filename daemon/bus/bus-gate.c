@@ -35,6 +35,7 @@ const GateRow gate_table[] = {
         { MANAGER, "Doctor", ACTION_NONE, 0, gate_details_none, manager_doctor },
         { MANAGER, "CheckPolicy", ACTION_POLICY, 0, gate_details_none, manager_check_policy },
         { MANAGER, "ReloadPolicy", ACTION_POLICY, 0, gate_details_none, manager_reload_policy },
+        { MANAGER, "GetPolicy", ACTION_NONE, 0, gate_details_none, manager_get_policy },
         { DEVICE, "GetFacts", ACTION_NONE, 0, gate_details_object, device_get_facts },
         { DEVICE, "Reset", ACTION_RESET, 0, gate_details_object, device_reset },
         { DEVICE, "SetVirtualFunctions", ACTION_ASSIGN, 0, gate_details_object, device_set_virtual_functions },

@@ -50,3 +50,11 @@ int manager_reload_policy(Call *q, Error *err) {
                 r = sd_bus_message_append_basic(reply, 'o', "/"); /* it is done */
         return call_reply(q, TAKE_PTR(reply), r, err);
 }
+
+int manager_get_policy(Call *q, Error *err) {
+        _cleanup_free_ char *json = engine_show_policy(q->bus->engine);
+
+        if (!json)
+                return error_set(err, ERROR_FAILED, "Not enough memory to show the policy");
+        return reply_json(q, json, err);
+}

@@ -327,6 +327,7 @@ int manager_snapshot(Call *q, Error *err);
 int manager_doctor(Call *q, Error *err);
 int manager_check_policy(Call *q, Error *err);
 int manager_reload_policy(Call *q, Error *err);
+int manager_get_policy(Call *q, Error *err);
 int list_devices(Call *q, Error *err);
 int list_assignments(Call *q, Error *err);
 int device_get_facts(Call *q, Error *err);

@@ -26,6 +26,8 @@ Json *engine_policy_rule_to_json(const PolicyRule *rule);
 Json *engine_policy_settings_to_json(Engine *e, const Device *d, const PolicyAsk *ask);
 /* The walk over the rules for it (policy_explain()). */
 Json *engine_policy_explain(Engine *e, const Device *d, const PolicyAsk *ask);
+/* [{ device, rule, settings: { KEY: value } }] of what is asked for: what a plan is made by. */
+Json *engine_policy_of(Engine *e, const AskedFor *asked);
 /* Where the value stands that refuses: rule, file, line and pointer into j. proof: PolicyRule.origins
  * of its key, or NULL. */
 void engine_policy_add_origin(const PolicyRule *rule, const char *proof, Json *j);

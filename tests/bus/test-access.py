@@ -19,6 +19,7 @@ TABLE = {
         "Assign": "assign", "Plan": EVERYBODY, "AssignMatching": "assign", "PlanMatching": EVERYBODY, "Explain": EVERYBODY, "ListDevices": EVERYBODY,
         "ListAssignments": EVERYBODY, "GetDevice": EVERYBODY, "GetAssignment": EVERYBODY, "Rescan": "inspect",
         "Snapshot": "inspect", "Doctor": EVERYBODY, "CheckPolicy": "policy", "ReloadPolicy": "policy",
+        "GetPolicy": EVERYBODY,
     },
     DEVICE: {"GetFacts": EVERYBODY, "Reset": "reset", "SetVirtualFunctions": "assign"},
     GROUP: {},

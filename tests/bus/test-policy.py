@@ -3,11 +3,15 @@
 way.
 """
 
+import json
 import os
 import signal
+import subprocess
+import tempfile
+from pathlib import Path
 
-from harness import (ADMIN_GID, ALICE, ASSIGNMENT, BOB, MANAGER, NOBODY, PATH, BusError, GLib, expect, json, scenario,
-                     wait_until)
+from harness import (ADMIN_GID, ALICE, ASSIGNMENT, BOB, CLIENT, HOST, LIMIT, MANAGER, NOBODY, PATH, TOP, BusError, GLib,
+                     expect, scenario, wait_until)
 
 NVME, ACCELERATOR, NIC = "0000:45:00.0", "0000:d9:00.0", "0000:43:00.0"
 
@@ -405,3 +409,109 @@ def a_device_that_comes_is_held(world):
     assert root.driver("0000:65:00.0") == "nvme", "what was there stays"
     root.release(root.assign(NVME))
     assert root.state(NVME) == "held"
+
+
+# ---- the client ----
+
+DATA = TOP / "tests" / "data" / "policy"
+HOST_ARGUMENT = f"--snapshot={HOST}"
+
+
+def ctl(world, *argv, status=0, bus=True, **keywords):
+    """The finished process; its exit status is checked. bus False: there is none to talk to."""
+    address = world.bus.address if bus else f"unix:path={world.directory}/nowhere"
+    done = subprocess.run([CLIENT, *map(str, argv)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=LIMIT, check=False, **keywords,
+                          env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": address, "LC_ALL": "C.UTF-8"})
+    assert done.returncode == status, f"{argv}: {done.returncode}, not {status}: {done.stdout}{done.stderr}"
+    return done
+
+
+@bare
+@scenario
+def check_needs_no_daemon(world):
+    good = world.policy(DENY_NVME)
+    assert "valid: 1 rules in 1 files" in ctl(world, "policy", "check", good, bus=False).stdout
+    assert json.loads(ctl(world, "policy", "check", good.parent, "--json", bus=False).stdout)["files"] == [str(good)]
+    bad = world.policy('{"version": 1,\n "defaults": {"assign": "maybe"}}', "60-bad.json")
+    done = ctl(world, "policy", "check", good.parent, status=1, bus=False)
+    assert f"{bad}:2:" in done.stdout and "/defaults/assign: found" in done.stdout and "maybe" in done.stdout
+    document = json.loads(ctl(world, "policy", "check", bad, "--json", status=1, bus=False).stdout)
+    assert not document["valid"] and document["problems"][0]["line"] == 2
+    for path in (bad.parent / "nothing.json", "/dev/zero"):
+        assert "found" in ctl(world, "policy", "check", path, status=1, bus=False).stdout
+    ctl(world, "policy", "check", good, "--daemon=/nonexistent", status=1, bus=False)
+
+
+@bare
+@scenario
+def schema_and_keys_need_no_daemon(world):
+    schema = json.loads(ctl(world, "policy", "schema", bus=False).stdout)
+    assert "rules" in schema["properties"], schema.keys()
+    keys = json.loads(ctl(world, "policy", "keys", "--json", bus=False).stdout)
+    assert {"assign", "owners", "limit"} <= {k["key"] for k in keys}
+    table = ctl(world, "policy", "keys", bus=False).stdout
+    assert all(k["key"] in table for k in keys)
+
+
+@bare
+@scenario
+def a_replay_tells_what_would_change(world):
+    """The golden text; tests/data/policy says what the two policies are."""
+    arguments = ["policy", "replay", f"--snapshot={HOST}", "--owner=vm-1", "--policy=after"]
+    done = ctl(world, *arguments, "--against=before", status=9, bus=False, cwd=DATA)
+    assert done.stdout == (DATA / "replay.txt").read_text(), done.stdout
+    document = json.loads(ctl(world, *arguments, "--against=before", "--json", status=9, bus=False, cwd=DATA).stdout)
+    changed = [d for d in document["devices"] if d["changed"]]
+    assert document["changed"] == len(changed) and len(document["devices"]) == 84
+    gpu, = (d for d in changed if d["address"] == "0000:a1:00.0")
+    assert gpu["before"]["assignable"] and not gpu["assignable"] and gpu["blockers"][0] == "policy-denied", gpu
+    assert gpu["rule"]["name"] == "broken" and gpu["before"]["rule"]["name"] == "gpu-pool"
+    ctl(world, *arguments, "--against=after", bus=False, cwd=DATA)
+    alone = json.loads(ctl(world, *arguments, "--json", bus=False, cwd=DATA).stdout)
+    assert "changed" not in alone and len(alone["devices"]) == 84
+    stranger = json.loads(ctl(world, *arguments, "--uid=4711", "--json", bus=False, cwd=DATA).stdout)
+    assert not any(d["assignable"] for d in stranger["devices"]), "nothing is granted to that user"
+    assert "refused: " in ctl(world, *arguments, bus=False, cwd=DATA).stdout
+
+
+@bare
+@scenario
+def a_replay_that_cannot_be_done(world):
+    bad = world.policy("nonsense")
+    done = ctl(world, "policy", "replay", HOST_ARGUMENT, f"--policy={bad}", status=1, bus=False)
+    assert f"{bad}:1:1" in done.stdout, done.stdout + done.stderr
+    assert not json.loads(ctl(world, "policy", "replay", HOST_ARGUMENT, f"--policy={bad}", "--json", status=1,
+                              bus=False).stdout)["valid"]
+    ctl(world, "policy", "replay", "--snapshot=/nonexistent", status=1, bus=False)
+    ctl(world, "policy", "replay", f"--snapshot={bad}", status=1, bus=False)
+    for words in (["replay"], ["nonsense"], ["replay", HOST_ARGUMENT, "word"], ["explain"], ["show", "x"]):
+        ctl(world, "policy", *words, status=2, bus=False)
+    ctl(world, "policy", status=2, bus=False)
+    assert not list(Path(tempfile.gettempdir()).glob("pciassign-replay-*")), "the replay left something"
+
+
+@scenario
+def show_explain_and_reload(world):
+    world.policy(rules({"name": "no-nvme", "match": {"kind": "nvme", "vendor": "ffff"}, "assign": "deny"},
+                       {"name": "pool", "match": {"kind": "nvme"}, "owners": ["vm-*"], "limit": 3}))
+    ctl(world, "policy", "reload")
+    shown = ctl(world, "policy", "show").stdout
+    assert shown.startswith("Policy 2\n") and "no-nvme" in shown and "kind nvme" in shown, shown
+    document = json.loads(ctl(world, "policy", "show", "--json").stdout)
+    assert [r["rule"] for r in document["rules"]] == ["no-nvme", "pool"] and document["generation"] == 2
+    for words in (["policy", "explain"], ["explain"]):
+        text = ctl(world, *words, NVME, "--owner=vm-1").stdout
+        assert "can be assigned" in text and "vendor is " in text and "not ffff" in text, text
+        assert "pool (/etc/pciassignd/policy.d/50-tests.json:1)" in text and "limit: 3 (enforced" in text, text
+        assert "owner vm-1: granted" in text, text
+    document = json.loads(ctl(world, "policy", "explain", NVME, "--owner=other", "--json", status=4).stdout)
+    walk = document["policy"]
+    assert [r["matched"] for r in walk["rules"]] == [False, True] and walk["rules"][0]["failed"][0]["key"] == "vendor"
+    assert walk["holds"]["pointer"] == "/rules/1" and not walk["owner"]["granted"]
+    plan = json.loads(ctl(world, "plan", NVME, "--owner=vm-1", "--json").stdout)
+    made_by, = plan["policy"]
+    assert made_by["device"] == NVME and made_by["rule"]["name"] == "pool" and made_by["settings"]["limit"] == 3
+    world.policy("nonsense")
+    done = ctl(world, "policy", "reload", status=2)
+    assert "50-tests.json:1:1" in done.stderr, done.stderr

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* base/dropins over a made root: order, masks, and every kind of file that is none to read. */
+/*
+ * base/dropins over a made root: order, masks, and every kind of file that is none to read: each of
+ * them is told, none is passed over.
+ */
 
 #include "base/dropins.h"
 
