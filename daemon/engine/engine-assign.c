@@ -11,6 +11,7 @@
 #include <fcntl.h>
 
 #include "engine/engine-kept.h"
+#include "engine/engine-settings.h"
 
 #define ASSIGN_WHAT (HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE | HOST_READ_GROUP)
 
@@ -82,6 +83,7 @@ static void assign_done(Task *t) {
         r = store_end(e->store, a->plan->id, HOST_OUTCOME_DONE, a);
         unrecorded = r < 0;
         engine_refresh_plan(e, a->plan);
+        engine_settings_refresh(e, a->plan);
         if (unrecorded) {
                 (void) error_set(&err, ERROR_FAILED,
                                  "The assignment could not be recorded: %s; it is taken back",

@@ -11,7 +11,7 @@
 
 #include "engine/engine-kept.h"
 #include "engine/engine-policy.h"
-#include "engine/engine-private.h"
+#include "engine/engine-settings.h"
 #include "pci/driver.h"
 
 #define UNHELD_TIMEOUT_MSEC 2000U
@@ -137,24 +137,49 @@ static int add_step(Step *s, uint32_t timeout, const char *value, const char *un
         return step_set(s, value, undo, expect);
 }
 
-static int add_bind(Engine *e, Plan *plan, const PlanDevice *p) {
+static int add_unbind(Engine *e, Plan *plan, const PlanDevice *p) {
+        if (streq(p->driver, p->driver_before) || !p->driver_before[0])
+                return 0;
+        return add_step(plan_add_device_step(plan, STEP_UNBIND, p), e->options.step_timeout_msec,
+                        p->driver_before, p->driver_before, NULL);
+}
+
+static int add_rebind(Engine *e, Plan *plan, const PlanDevice *p) {
         uint32_t timeout = e->options.step_timeout_msec;
         int r;
 
         if (streq(p->driver, p->driver_before))
                 return 0;
-        if (p->driver_before[0]) {
-                r = add_step(plan_add_device_step(plan, STEP_UNBIND, p), timeout, p->driver_before,
-                             p->driver_before, NULL);
-                if (r < 0)
-                        return r;
-        }
         r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, p->driver,
                      p->override_before, p->driver);
         if (r < 0)
                 return r;
         return add_step(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, p->driver,
                         p->driver);
+}
+
+static int add_bind(Engine *e, Plan *plan, const PlanDevice *p) {
+        int r = add_unbind(e, plan, p);
+
+        return r < 0 ? r : add_rebind(e, plan, p);
+}
+
+/* One after the other; but what a rule sets of them wants all of them unbound. */
+static int add_binds(Engine *e, Plan *plan, Error *err) {
+        int r = 0;
+
+        if (!engine_settings_wanted(e, plan)) {
+                for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                        r = add_bind(e, plan, plan->devices + i);
+                return r;
+        }
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                r = add_unbind(e, plan, plan->devices + i);
+        if (r >= 0)
+                r = engine_settings_add(e, plan, err);
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                r = add_rebind(e, plan, plan->devices + i);
+        return r;
 }
 
 /* What an administrator passed over with a reason would only be found again by the proof. */
@@ -236,14 +261,15 @@ static int add_kept(Engine *e, const AskedFor *asked, Plan *plan) {
         return r;
 }
 
-static int add_assign_steps(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan) {
+static int add_assign_steps(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan,
+                            Error *err) {
         int r = add_kept(e, asked, plan);
 
         if (r >= 0)
                 r = add_proofs(e, asked, plan);
 
-        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
-                r = add_bind(e, plan, plan->devices + i);
+        if (r >= 0)
+                r = add_binds(e, plan, err);
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
                 r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i),
                              e->options.step_timeout_msec, NULL, NULL, plan->devices[i].driver);
@@ -267,7 +293,9 @@ int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner,
                 return r;
         r = engine_random_id(plan->id);
         if (r >= 0)
-                r = add_assign_steps(e, asked, node_owner, plan);
+                r = add_assign_steps(e, asked, node_owner, plan, err);
+        if (r < 0 && err && err->code != ERROR_NONE)
+                return r;
         if (r < 0)
                 return error_set(err, ERROR_FAILED, "The plan could not be made: %s",
                                  strerrordesc_np(-r));
@@ -325,18 +353,20 @@ static int copy_present(Engine *e, const Plan *made, Plan *plan) {
 
 /* Back to the former driver. What binds then is compared afterwards: a driver that would not come
  * back is no reason to take the device away from the host again. */
-static int add_restore(Engine *e, Plan *plan, const PlanDevice *p) {
+static int add_restore(Engine *e, const Plan *made, Plan *plan, const PlanDevice *p) {
         const Device *d = inventory_device(e->inventory, p->address);
         uint32_t timeout = e->options.step_timeout_msec;
         const char *now = d ? d->facts.driver : "";
         int r = 0;
 
         if (streq(p->driver, p->driver_before) || isempty(p->driver))
-                return 0;
+                return engine_settings_add_back(e, made, plan, p);
         if (now[0] && !streq(now, p->driver))
                 return 0; /* a foreign hand bound it elsewhere */
         if (now[0])
                 r = add_step(plan_add_device_step(plan, STEP_UNBIND, p), timeout, now, now, NULL);
+        if (r >= 0)
+                r = engine_settings_add_back(e, made, plan, p);
         if (r >= 0)
                 r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout,
                              p->override_before, p->driver, p->override_before);
@@ -379,7 +409,7 @@ int engine_plan_release(Engine *e, const Plan *made, bool node_owned, Plan **ret
         assert(ret);
         r = back_begin(e, made, node_owned, &plan);
         for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
-                r = add_restore(e, plan, plan->devices + i);
+                r = add_restore(e, made, plan, plan->devices + i);
         for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
                 r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i),
                              e->options.step_timeout_msec, NULL, NULL, NULL);

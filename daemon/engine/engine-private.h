@@ -110,6 +110,7 @@ struct Task {
         bool cancelled;              /* asked to stop: undo, and say so */
         bool known; /* decided by facts that were read before: what the plan finds otherwise is read */
         int submit_error;            /* why the host took no request, until it is delivered */
+        char **not_restored;         /* strv: settings that a release could not take back */
 
         TaskFinished finished;       /* of the host request at hand; the task is its to end */
         void (*ended)(Task *t); /* after UNKNOWN; NULL: the devices are unstuck, the task ends */

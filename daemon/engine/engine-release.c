@@ -10,6 +10,7 @@
 #include <assert.h>
 
 #include "engine/engine-kept.h"
+#include "engine/engine-settings.h"
 
 #define RETRY_FIRST_USEC (250 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (10 * USEC_PER_SEC)
@@ -164,7 +165,11 @@ static void release_done(Task *t, Assignment *a) {
                         (void) engine_begin_release(e, a, NULL, false, "asked for meanwhile");
                 return;
         }
+        engine_settings_refresh(e, a->plan);
         find_differences(e, a);
+        for (size_t i = 0; t->not_restored && t->not_restored[i]; i++)
+                if (strv_extend(&a->differs, t->not_restored[i]) < 0)
+                        log_warning("Not enough memory for what the release left different");
         if (task_release(t)->unsaved)
                 forget_softly(e, t->plan, a);
         (void) engine_step(e, a, ASSIGNMENT_EVENT_CLEANED);

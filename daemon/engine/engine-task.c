@@ -63,6 +63,7 @@ Task *task_free(Task *t) {
         free(t->devices);
         free(t->answered);
         free(t->open_devices);
+        strv_free(t->not_restored);
         free(t);
         return NULL;
 }
@@ -307,7 +308,25 @@ static void on_ended(HostJob *job, void *userdata) {
         engine_kick_queue(e);
 }
 
+/* Of a release: what the kernel did not take back. */
+static void on_evidence(HostJob *job _unused_, size_t step, const char *text, void *userdata) {
+        Task *t = userdata;
+        _cleanup_free_ char *line = NULL;
+        const Step *s;
+
+        if (!t->plan || t->plan->kind != PLAN_RELEASE || step >= t->plan->n_steps)
+                return;
+        s = t->plan->steps + step;
+        if (!step_type_is_setting(s->type))
+                return;
+        line = strjoinf("%s: %s %s, %s", PCI_ADDRESS_TEXT(s->device), step_type_to_string(s->type),
+                        strempty(s->value), text);
+        if (!line || strv_extend(&t->not_restored, line) < 0)
+                log_warning("Not enough memory for what the release left different");
+}
+
 static const HostJobCallbacks callbacks = {
+        .evidence = on_evidence,
         .step_started = on_step_started,
         .step_done = on_step_done,
         .device = on_device,
@@ -469,6 +488,8 @@ int task_read(Task *t, const PciAddress *devices, size_t n, unsigned what, TaskF
 int task_run_plan(Task *t, TaskFinished finished) {
         assert(t);
         assert(t->plan);
+        strv_free(t->not_restored);
+        t->not_restored = NULL;
         t->request = (HostRequest) {
                 .type = HOST_REQUEST_PLAN,
                 .plan = t->plan,
