@@ -144,6 +144,9 @@ static void unread(World *w) {
         w->members[0].config = NULL;
         w->facts[0].state[PCI_ATTRIBUTE_RESET_METHOD] = FACT_UNREAD;
 }
+static void other_methods(World *w) {
+        (void) string_copy(w->facts[0].reset_method, sizeof(w->facts[0].reset_method), "acpi busy xbus");
+}
 static void bar_unset(World *w) {
         w->resources[1].flags |= PCI_RESOURCE_UNSET;
 }
@@ -232,6 +235,7 @@ static const struct {
         { "\"bars\":{\"unassigned\":\"allow\"}", bar_unset, NONE, NULL },
         { "\"clean\":{\"reset\":[\"flr\"]}", nothing, BLOCKER_POLICY_RESET, "clean/reset" },
         { "\"clean\":{\"reset\":[\"flr\",\"bus\"]}", nothing, NONE, NULL },
+        { "\"clean\":{\"reset\":[\"bus\"]}", other_methods, BLOCKER_POLICY_RESET, "clean/reset" },
         { "\"clean\":{\"reset\":[\"af_flr\"]}", nothing, NONE, NULL },
         { "\"clean\":{\"reset\":[\"pm\"]}", unread, NONE, NULL },
         { "\"clean\":{\"reset\":[]}", nothing, NONE, NULL },
@@ -361,9 +365,10 @@ END_TEST
 /* Everything against it at once, in order of precedence. */
 START_TEST(test_all) {
         _cleanup_(policy_freep) Policy *p = must_compile(
-                "\"assign\":\"deny\",\"owners\":[],\"limit\":0,\"lifetime\":[],\"driver\":\"vfio-pci\",\"group\":\"refuse\","
-                "\"p2p\":\"deny\",\"iommu\":{\"domain\":\"dma\",\"coherent\":\"required\",\"interrupt-remapping\":\"required\"},"
-                "\"ats\":\"deny\",\"bars\":{\"0\":{\"size\":\"1G\"},\"unassigned\":\"deny\"},\"clean\":{\"reset\":[\"pm\"]}");
+                "\"assign\":\"deny\",\"owners\":[],\"limit\":0,\"lifetime\":[],\"driver\":\"vfio-pci\","
+                "\"group\":\"refuse\",\"p2p\":\"deny\",\"ats\":\"deny\","
+                "\"iommu\":{\"domain\":\"dma\",\"coherent\":\"required\",\"interrupt-remapping\":\"required\"},"
+                "\"bars\":{\"0\":{\"size\":\"1G\"},\"unassigned\":\"deny\"},\"clean\":{\"reset\":[\"pm\"]}");
         Verdict v = {};
         World w;
 

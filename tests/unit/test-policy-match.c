@@ -130,6 +130,7 @@ END_TEST
 
 /* What is not known fits nothing. */
 START_TEST(test_unknown) {
+        uint64_t number;
         Card c;
 
         card_init(&c);
@@ -147,6 +148,12 @@ START_TEST(test_unknown) {
         c.subject.config = &c.config;
         c.config = (PciConfigFacts) {};
         ck_assert(!fits("dsn", "\"0000000000000000\"", &c));
+        ck_assert(!policy_fact_number(&c.subject, _POLICY_SELECTOR_INVALID, &number));
+        ck_assert(!policy_fact_number(&c.subject, 999, &number));
+        for (PolicySelector s = 0; s < _POLICY_SELECTOR_MAX; s++) { /* a number or a text */
+                if (policy_selector_info(s)->type == POLICY_SELECT_GLOB && s != POLICY_SELECTOR_ADDRESS)
+                        ck_assert(!policy_fact_number(&c.subject, s, &number));
+        }
 }
 END_TEST
 
@@ -157,7 +164,8 @@ START_TEST(test_capabilities) {
         c.config = (PciConfigFacts) { .has_pasid = true, .has_pri = true, .has_acs = true, .has_msi = true,
                                       .has_sriov = true, .n_rebar = 1, .is_cxl = true, .is_ccix = true,
                                       .has_af = true, .af_capabilities = 2 };
-        ck_assert(fits("needs", "[\"pasid\",\"pri\",\"acs\",\"msi\",\"sriov\",\"rebar\",\"cxl\",\"ccix\",\"flr\"]", &c));
+        ck_assert(fits("needs",
+                       "[\"pasid\",\"pri\",\"acs\",\"msi\",\"sriov\",\"rebar\",\"cxl\",\"ccix\",\"flr\"]", &c));
         ck_assert(fits("kind", "\"cxl\"", &c));
         ck_assert(fits("kind", "[\"cxl\",\"gpu\"]", &c));
         c.config.af_capabilities = 1;
@@ -179,7 +187,8 @@ START_TEST(test_order) {
                 "{\"version\":1,\"rules\":["
                 "{\"name\":\"0\",\"match\":{\"slot\":\"NIC*\"}},"
                 "{\"name\":\"1\",\"match\":{\"address\":\"41:00.0\",\"vendor\":\"8086\"}},"
-                "{\"name\":\"2\",\"match\":{\"class\":\"03\",\"driver\":\"nvidia\",\"vendor\":\"10de\",\"device\":\"2230\"}},"
+                "{\"name\":\"2\",\"match\":{\"class\":\"03\",\"driver\":\"nvidia\",\"vendor\":\"10de\","
+                "\"device\":\"2230\"}},"
                 "{\"name\":\"3\",\"match\":{\"kind\":\"gpu\"}},"
                 "{\"name\":\"4\",\"match\":{}}]}");
         Card c;
@@ -204,6 +213,28 @@ static uint32_t draw(uint64_t *seed, uint32_t n) {
         *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         return (uint32_t) (*seed >> 33) % n;
 }
+
+/* More alternatives than lists that a rule may stand in: it is looked at always. */
+START_TEST(test_many_alternatives) {
+        static const char *const many[] = { "address", "class", "vendor" };
+        Card c;
+
+        card_init(&c);
+        c.facts.address = (PciAddress) { .slot = 9 };
+        c.facts.vendor = 0x1009;
+        for (size_t k = 0; k < ELEMENTSOF(many); k++) {
+                _cleanup_strbuf_ StrBuf b = {};
+
+                for (unsigned i = 0; i < 65; i++)
+                        strbuf_addf(&b, streq(many[k], "class")     ? "%s\"%02x\""
+                                        : streq(many[k], "vendor") ? "%s\"10%02x\""
+                                                                       : "%s\"0000:00:%02x.0\"",
+                                    i > 0 ? "," : "[", streq(many[k], "address") ? i % 32 : i);
+                strbuf_add(&b, "]");
+                ck_assert(fits(many[k], b.data, &c));
+        }
+}
+END_TEST
 
 static void add_random_rule(StrBuf *b, unsigned i, uint64_t *seed) {
         strbuf_addf(b, "%s{\"name\":\"%u\",\"match\":{\"numa-node\":[0,1,2]", i > 0 ? "," : "", i);
@@ -293,7 +324,8 @@ START_TEST(test_explain) {
         walk = json_to_text(json_get(j, "rules"), false);
         ck_assert_str_eq(
                 walk,
-                "[{\"rule\":\"nic\",\"file\":\"p.json\",\"line\":3,\"pointer\":\"/rules/0\",\"matched\":false,\"failed\":["
+                "[{\"rule\":\"nic\",\"file\":\"p.json\",\"line\":3,\"pointer\":\"/rules/0\","
+                "\"matched\":false,\"failed\":["
                 "{\"key\":\"vendor\",\"wanted\":\"8086\",\"found\":\"10de\"},"
                 "{\"key\":\"kind\",\"wanted\":\"nic\",\"found\":\"gpu\"},"
                 "{\"key\":\"numa-node\",\"wanted\":\"none\",\"found\":1},"
@@ -301,7 +333,8 @@ START_TEST(test_explain) {
                 "{\"key\":\"dsn\",\"wanted\":\"00-00-00-00-00-00-00-01\",\"found\":\"00-15-4d-ff-ff-13-0c-a8\"},"
                 "{\"key\":\"address\",\"wanted\":[\"0000:42:00.0\",\"0000:43:*\"],\"found\":\"0000:41:00.0\"},"
                 "{\"key\":\"slot\",\"wanted\":\"NIC?\",\"found\":null}]},"
-                "{\"rule\":\"gpu\",\"file\":\"p.json\",\"line\":4,\"pointer\":\"/rules/1\",\"matched\":true,\"failed\":[]}]");
+                "{\"rule\":\"gpu\",\"file\":\"p.json\",\"line\":4,\"pointer\":\"/rules/1\","
+                "\"matched\":true,\"failed\":[]}]");
         holds = json_to_text(json_get(j, "holds"), false);
         ck_assert_str_eq(holds, "{\"rule\":\"gpu\",\"file\":\"p.json\",\"line\":4,\"pointer\":\"/rules/1\"}");
         ats = json_to_text(json_get(json_get(j, "settings"), "ats"), false);
@@ -344,6 +377,7 @@ static void add(TCase *c) {
         tcase_add_test(c, test_unknown);
         tcase_add_test(c, test_capabilities);
         tcase_add_test(c, test_order);
+        tcase_add_test(c, test_many_alternatives);
         tcase_add_loop_test(c, test_index, 0, 20);
         tcase_add_test(c, test_explain);
         tcase_add_test(c, test_explain_defaults);

@@ -406,6 +406,69 @@ START_TEST(unsafe_interrupts_are_the_administrators_word) {
 }
 END_TEST
 
+/* Any pointer of a member but its facts may be NULL: not read, or none. */
+START_TEST(what_was_not_read) {
+        static const BlockerCode wanted[] = { BLOCKER_STORAGE, BLOCKER_UNREAD };
+        _cleanup_pair_ Pair p;
+        Verdict v;
+
+        pair_init(&p);
+        p.members[0].use = NULL;
+        p.members[0].driver_known = false;
+        p.members[0].driver = NULL;
+        verdict_evaluate(&p.question, 0, &v);
+        ck_assert(verdict_is_clean(&v));
+        p.members[0].config = NULL;
+        verdict_evaluate(&p.question, 0, &v);
+        ck_assert_int_eq(verdict_first(&v)->code, BLOCKER_UNREAD);
+        p.members[0].use = p.use;
+        critical(&p, PCI_CRITICAL_STORAGE);
+        p.use[0].criticals[0].code = 99; /* one that a newer scan may know */
+        verdict_evaluate(&p.question, 0, &v);
+        ck_assert_uint_eq(v.n_blockers, ELEMENTSOF(wanted));
+        for (size_t i = 0; i < v.n_blockers; i++)
+                ck_assert_int_eq(v.blockers[i].code, wanted[i]);
+}
+END_TEST
+
+START_TEST(remapping_that_is_there) {
+        _cleanup_pair_ Pair p;
+        Verdict v;
+
+        pair_init(&p);
+        iommu_facts_init(&p.iommu, "dmar0");
+        p.iommu.registers_state = FACT_PRESENT;
+        p.iommu.ecap = 1U << 3;
+        p.question.iommu = &p.iommu;
+        verdict_evaluate(&p.question, 0, &v);
+        ck_assert(verdict_is_clean(&v));
+}
+END_TEST
+
+START_TEST(roles) {
+        _cleanup_pair_ Pair p;
+        Verdict v;
+
+        pair_init(&p);
+        ck_assert(!verdict_needs_parking(p.members)); /* it is asked for */
+        p.facts[1].class_code = 0x060400;
+        p.members[1].requested = false;
+        (void) string_copy(p.facts[1].driver, sizeof(p.facts[1].driver), "pcieport");
+        p.facts[0].class_code = 0x060400; /* and one without a driver */
+        p.facts[0].driver[0] = 0;
+        p.members[0].requested = false;
+        verdict_evaluate(&p.question, 0, &v);
+        ck_assert(verdict_is_clean(&v));
+        verdict_evaluate(&p.question, 1, &v); /* a driver that the kernel lets share the group */
+        ck_assert_int_eq(v.role, VERDICT_ROLE_IGNORED);
+        ck_assert(verdict_is_clean(&v));
+        ck_assert(!verdict_needs_parking(p.members + 1));
+        ck_assert_str_eq(verdict_role_to_string(VERDICT_ROLE_PARKED), "parked");
+        ck_assert_ptr_null(verdict_role_to_string(_VERDICT_ROLE_MAX));
+        ck_assert_ptr_null(verdict_role_to_string(_VERDICT_ROLE_INVALID));
+}
+END_TEST
+
 START_TEST(spelling_round_trip) {
         for (BlockerCode c = 0; c < _BLOCKER_MAX; c++)
                 ck_assert_int_eq(blocker_from_string(blocker_to_string(c)), c);
@@ -420,6 +483,7 @@ START_TEST(spelling_round_trip) {
         ck_assert_int_eq(blocker_from_string("no such reason"), _BLOCKER_INVALID);
         ck_assert_int_eq(blocker_from_string(NULL), _BLOCKER_INVALID);
         ck_assert_ptr_null(blocker_to_string(_BLOCKER_MAX));
+        ck_assert_ptr_null(blocker_to_string(_BLOCKER_INVALID));
         ck_assert_uint_le(_BLOCKER_MAX, 64); /* they are kept as a mask of 64 bits */
 }
 END_TEST
@@ -433,6 +497,9 @@ static void add_tests(TCase *tcase) {
         tcase_add_test(tcase, bridges_are_ignored_as_the_kernel_does);
         tcase_add_test(tcase, chipset_mates_are_not_ignored);
         tcase_add_test(tcase, unsafe_interrupts_are_the_administrators_word);
+        tcase_add_test(tcase, what_was_not_read);
+        tcase_add_test(tcase, remapping_that_is_there);
+        tcase_add_test(tcase, roles);
         tcase_add_test(tcase, spelling_round_trip);
 }
 
