@@ -187,6 +187,15 @@ static void set_nonzero(Json *to, const char *key, const Json *from, const char 
                 (void) json_set_null(to, key);
 }
 
+/* A document in a string; null where there is none. */
+static Json *parsed(const char *text) {
+        Json *j = NULL;
+
+        if (json_parse(text, strlen(text), JSON_LIMITS_DEFAULT, &j, NULL, NULL) < 0)
+                return json_new_null();
+        return j;
+}
+
 Json *assignment_to_json(const Json *p) {
         Json *j = json_new_object();
 
@@ -207,6 +216,7 @@ Json *assignment_to_json(const Json *p) {
         set_copy(j, "pending_events", p, "PendingEvents");
         set_copy(j, "missing", p, "Missing");
         set_copy(j, "differs", p, "Differs");
+        (void) json_set(j, "policy", parsed(member_string(p, "Policy")));
         return j;
 }
 

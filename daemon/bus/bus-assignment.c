@@ -95,6 +95,10 @@ GETTER(get_missing) {
         sink_strv(s, ASSIGNMENT->missing);
 }
 
+GETTER(get_policy) {
+        sink_string(s, ASSIGNMENT->policy);
+}
+
 GETTER(get_differs) {
         sink_strv(s, ASSIGNMENT->differs);
 }
@@ -117,6 +121,7 @@ static const Property properties[] = {
         { "PendingEvents", "u", get_pending, true },
         { "Missing", "as", get_missing, true },
         { "Differs", "as", get_differs, true },
+        { "Policy", "s", get_policy, true },
 };
 
 /* ---- Open ---- */
@@ -471,6 +476,7 @@ static const sd_bus_vtable vtable[] = {
         CHANGES("PendingEvents", "u"),
         CHANGES("Missing", "as"),
         CHANGES("Differs", "as"),
+        CHANGES("Policy", "s"),
         SD_BUS_METHOD_WITH_ARGS("Open",
                 SD_BUS_ARGS("as", devices, "a{sv}", options),
                 SD_BUS_RESULT("a{sv}", shared, "a(sa{sv})", opened),

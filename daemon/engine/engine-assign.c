@@ -11,6 +11,7 @@
 #include <fcntl.h>
 
 #include "engine/engine-kept.h"
+#include "engine/engine-policy.h"
 #include "engine/engine-settings.h"
 
 #define ASSIGN_WHAT (HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE | HOST_READ_GROUP)
@@ -279,6 +280,8 @@ static int decide(Task *t, Assignment *a, Error *err) {
         r = engine_token_check(q->token, token, err);
         if (r < 0)
                 return r;
+        if (engine_policy_keep(e, &asked, a) < 0)
+                return error_set(err, ERROR_FAILED, "Not enough memory");
         return engine_plan_assign(e, &asked, assignment_node_owner(a, owner, sizeof(owner)),
                                   a->plan, err);
 }

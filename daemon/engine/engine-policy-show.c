@@ -46,33 +46,47 @@ Json *engine_policy_settings_to_json(Engine *e, const Device *d, const PolicyAsk
         return json_ref(json_get(j, "settings"));
 }
 
-/* Values alone, by key. */
-static Json *settings_values(const Json *settings) {
-        Json *j = json_new_object(), *setting;
-        void *iterator = NULL;
-        const char *key;
-
-        while (json_next(settings, &iterator, &key, &setting))
-                (void) json_set(j, key, json_ref(json_get(setting, "value")));
-        return j;
-}
-
 Json *engine_policy_of(Engine *e, const AskedFor *asked) {
         Json *list = json_new_array();
 
         assert(e);
         assert(asked);
         for (size_t i = 0; i < asked->n_devices; i++) {
-                const Device *d = asked->devices[i];
-                _cleanup_json_ Json *walk = engine_policy_explain(e, d, asked->ask);
-                Json *j = json_new_object();
+                const PolicyRule *rule = engine_rule(e, asked->devices[i]);
+                Json *j = json_new_object(), *devices = json_new_array();
 
-                (void) json_set_string(j, "device", PCI_ADDRESS_TEXT(d->facts.address));
-                (void) json_set(j, "rule", engine_policy_rule_to_json(engine_rule(e, d)));
-                (void) json_set(j, "settings", settings_values(json_get(walk, "settings")));
+                for (size_t k = 0; k < asked->n_devices; k++) {
+                        if (engine_rule(e, asked->devices[k]) != rule)
+                                continue;
+                        if (k < i)
+                                break; /* its rule is there */
+                        (void) json_append_string(
+                                devices, PCI_ADDRESS_TEXT(asked->devices[k]->facts.address));
+                }
+                if (json_length(devices) == 0) {
+                        (void) json_free(devices);
+                        (void) json_free(j);
+                        continue;
+                }
+                (void) json_set(j, "devices", devices);
+                (void) json_set(j, "rule", engine_policy_rule_to_json(rule));
+                (void) json_set(j, "settings", policy_rule_settings(e->policy, rule));
                 (void) json_append(list, j);
         }
         return list;
+}
+
+int engine_policy_keep(Engine *e, const AskedFor *asked, Assignment *a) {
+        _cleanup_json_ Json *j = engine_policy_of(e, asked);
+        _cleanup_free_ char *text = json_to_text(j, false);
+
+        assert(a);
+        if (!text)
+                return -ENOMEM;
+        /* A record has room for this much; rules that long can be looked up in their files. */
+        free(a->policy);
+        a->policy = strlen(text) < POLICY_KEPT_MAX ? TAKE_PTR(text) : NULL;
+        return 0;
 }
 
 char *engine_show_policy(Engine *e) {

@@ -26,8 +26,12 @@ Json *engine_policy_rule_to_json(const PolicyRule *rule);
 Json *engine_policy_settings_to_json(Engine *e, const Device *d, const PolicyAsk *ask);
 /* The walk over the rules for it (policy_explain()). */
 Json *engine_policy_explain(Engine *e, const Device *d, const PolicyAsk *ask);
-/* [{ device, rule, settings: { KEY: value } }] of what is asked for: what a plan is made by. */
+/* [{ devices, rule, settings: { KEY: value } }] of what is asked for: what a plan is made by. Settings
+ * are those that somebody wrote. */
 Json *engine_policy_of(Engine *e, const AskedFor *asked);
+/* Remembers that with the assignment. -ENOMEM. */
+int engine_policy_keep(Engine *e, const AskedFor *asked, Assignment *a);
+#define POLICY_KEPT_MAX 60000U /* bytes */
 /* Where the value stands that refuses: rule, file, line and pointer into j. proof: PolicyRule.origins
  * of its key, or NULL. */
 void engine_policy_add_origin(const PolicyRule *rule, const char *proof, Json *j);

@@ -156,6 +156,7 @@ Assignment *assignment_free(Assignment *a) {
         (void) safe_close(a->pidfd);
         free(a->request_id);
         free(a->force_reason);
+        free(a->policy);
         plan_free(a->plan);
         strv_free(a->differs);
         strv_free(a->missing);

@@ -181,6 +181,7 @@ struct Assignment {
         uint64_t next_notice;    /* numbers start at 1 */
         usec_t retry_at;         /* a reservation that could not be prepared: not before; 0 */
         char **missing;          /* a reservation's hardware that is not there, or why it is not prepared */
+        char *policy;            /* JSON: the rules and settings that it was made by; NULL not known */
         char **differs;          /* after release: what the kernel would not take back */
 };
 #define UID_UNSET ((uid_t) -1)

@@ -206,6 +206,18 @@ static Json *settings_to_json(const Policy *p, const PolicyRule *rule, const Pol
         return settings;
 }
 
+Json *policy_rule_settings(const Policy *p, const PolicyRule *rule) {
+        Json *j = json_new_object();
+
+        assert(p);
+        assert(rule);
+        for (unsigned k = 0; k < _POLICY_KEY_MAX; k++)
+                if ((rule->set | p->defaults.set) & UINT64_C(1) << k)
+                        (void) json_set(j, policy_key_to_string(k),
+                                        policy_value_to_json(k, &rule->settings));
+        return j;
+}
+
 Json *policy_explain(const Policy *p, const PolicySubject *s, const PolicyAsk *ask) {
         const PolicyRule *rule;
         Json *j = json_new_object(), *holds = json_new_object();

@@ -217,6 +217,8 @@ typedef struct PolicyAsk { /* who asks for what; borrowed */
 /* Adds what the rule says against member i (requested or parked) to v. */
 void policy_evaluate(const PolicyRule *rule, const PolicyAsk *ask, const VerdictQuestion *q,
                      size_t i, Verdict *v);
+/* The values that somebody wrote, in the rule or in defaults: { KEY: value }. */
+Json *policy_rule_settings(const Policy *p, const PolicyRule *rule);
 /* The walk over the rules for one device, for people: [{ rule, file, pointer, matched,
  * failed: { key, wanted, found } }], settings that hold with their origin and force. */
 Json *policy_explain(const Policy *p, const PolicySubject *s, const PolicyAsk *ask);

@@ -19,7 +19,8 @@
 #define FLAG_FORCE 1U
 #define FLAG_BY_NODE 2U
 #define FLAG_RELEASE_WANTED 4U
-#define FLAGS_ALL (FLAG_FORCE | FLAG_BY_NODE | FLAG_RELEASE_WANTED)
+#define FLAG_POLICY 8U /* the rules it was made by follow at the end */
+#define FLAGS_ALL (FLAG_FORCE | FLAG_BY_NODE | FLAG_RELEASE_WANTED | FLAG_POLICY)
 
 /* ---- encoding ---- */
 
@@ -74,7 +75,8 @@ static void encode_assignment(Encoder *e, const Assignment *a) {
         encode_string(e, a->request_id);
         encode_u64(e, a->request_hash);
         encode_u8(e, (uint8_t) ((a->force ? FLAG_FORCE : 0) | (a->by_node ? FLAG_BY_NODE : 0) |
-                                (a->release_wanted ? FLAG_RELEASE_WANTED : 0)));
+                                (a->release_wanted ? FLAG_RELEASE_WANTED : 0) |
+                                (a->policy ? FLAG_POLICY : 0)));
         encode_string(e, a->force_reason);
         encode_u64(e, a->created_at);
         encode_u64(e, a->job ? a->job->id : 0);
@@ -82,6 +84,8 @@ static void encode_assignment(Encoder *e, const Assignment *a) {
         encode_notices(e, a);
         encode_strv(e, a->differs);
         encode_u64(e, a->memlock);
+        if (a->policy)
+                encode_string(e, a->policy);
 }
 
 static void encode_optional_assignment(Encoder *e, const Assignment *a) {
@@ -210,7 +214,8 @@ static void decode_optional_plan(Decoder *d, Plan **ret) {
                 (void) decode_plan(d, ret); /* the error sticks */
 }
 
-static void decode_flags(Decoder *d, Assignment *a) {
+/* true: the rules follow. */
+static bool decode_flags(Decoder *d, Assignment *a) {
         uint8_t flags = decode_u8(d);
 
         if (flags & ~FLAGS_ALL)
@@ -218,10 +223,12 @@ static void decode_flags(Decoder *d, Assignment *a) {
         a->force = flags & FLAG_FORCE;
         a->by_node = flags & FLAG_BY_NODE;
         a->release_wanted = flags & FLAG_RELEASE_WANTED;
+        return flags & FLAG_POLICY;
 }
 
 static void decode_fields(Decoder *d, unsigned version, Assignment *a, uint64_t *ret_job) {
         _cleanup_free_ char *id = NULL;
+        bool has_policy;
 
         decode_id(d, &id);
         if (id)
@@ -239,7 +246,7 @@ static void decode_fields(Decoder *d, unsigned version, Assignment *a, uint64_t 
         a->attach_deadline = decode_u64(d);
         (void) decode_string(d, REQUEST_ID_MAX, &a->request_id);
         a->request_hash = decode_u64(d);
-        decode_flags(d, a);
+        has_policy = decode_flags(d, a);
         (void) decode_string(d, TEXT_MAX, &a->force_reason);
         a->created_at = decode_u64(d);
         *ret_job = decode_u64(d);
@@ -250,6 +257,8 @@ static void decode_fields(Decoder *d, unsigned version, Assignment *a, uint64_t 
                 a->memlock = decode_u64(d);
         else
                 a->by_node = false;
+        if (has_policy)
+                decode_text(d, TEXT_MAX, &a->policy);
 }
 
 int decode_assignment(Decoder *d, unsigned version, Assignment **ret, uint64_t *ret_job) {

@@ -334,6 +334,9 @@ def a_reload_while_an_assignment_is_under_way(world):
     root.simulate("ClearFaults")
     assignment = call.wait()[0]
     assert root.get(assignment, ASSIGNMENT, "State") == "active"
+    made_by, = json.loads(root.get(assignment, ASSIGNMENT, "Policy"))
+    assert made_by["devices"] == [NVME] and made_by["rule"]["pointer"] == "/defaults", made_by
+    assert made_by["settings"]["owners"], "what was in force then"
     root.release(assignment)
     with expect("PolicyDenied"):
         root.assign(NVME)
@@ -511,7 +514,7 @@ def show_explain_and_reload(world):
     assert walk["holds"]["pointer"] == "/rules/1" and not walk["owner"]["granted"]
     plan = json.loads(ctl(world, "plan", NVME, "--owner=vm-1", "--json").stdout)
     made_by, = plan["policy"]
-    assert made_by["device"] == NVME and made_by["rule"]["name"] == "pool" and made_by["settings"]["limit"] == 3
+    assert made_by["devices"] == [NVME] and made_by["rule"]["name"] == "pool" and made_by["settings"]["limit"] == 3
     world.policy("nonsense")
     done = ctl(world, "policy", "reload", status=2)
     assert "50-tests.json:1:1" in done.stderr, done.stderr

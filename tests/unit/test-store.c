@@ -78,6 +78,7 @@ static Assignment *make_assignment(const char *id) {
         a->request_hash = UINT64_C(0xdeadbeefcafef00d);
         a->force = a->by_node = a->release_wanted = true;
         a->force_reason = strdup("because");
+        a->policy = strdup("[{\"rule\":{}}]");
         a->memlock = UINT64_MAX; /* stands last in the record: no zeros that journal_bytes() would cut */
         a->plan = make_plan(PLAN_A);
         a->created_at = 55;
@@ -113,6 +114,7 @@ static void check_assignment(const Assignment *a, const Assignment *b) {
         ck_assert_int_eq(a->by_node, b->by_node);
         ck_assert_int_eq(a->release_wanted, b->release_wanted);
         ck_assert(streq_ptr(a->force_reason, b->force_reason));
+        ck_assert(streq_ptr(a->policy, b->policy));
         ck_assert_uint_eq(a->memlock, b->memlock);
         ck_assert_uint_eq(a->created_at, b->created_at);
         ck_assert_uint_eq(a->next_notice, b->next_notice);
@@ -396,6 +398,7 @@ START_TEST(test_older_version) {
         _cleanup_encoder_ Encoder e = {};
         StoredState state;
 
+        a->policy = (free(a->policy), NULL); /* nor had it rules */
         record_assignment(&e, a);
         e.size -= 8; /* version 1 ended before memlock */
         put_record(JOURNAL_VERSION_OLD, 7, RECORD_ASSIGNMENT, &e);
