@@ -277,8 +277,9 @@ static const PolicyKeyInfo keys[_POLICY_KEY_MAX] = {
                 .path = "present", .type = POLICY_TYPE_CHOICE, .words = arrivals, FIELD(present),
                 .standard = "\"leave\"", ENFORCED,
                 .note = "That a host driver touched it first is recorded.",
-                .text = "Devices found at start: leave them to the host, hold them on a VFIO driver "
-                        "without an owner, or claim them for it at once, before anybody asks.",
+                .text = "Devices found at start: leave them to the host, hold them on their VFIO driver "
+                        "without an owner, or claim them: off their host driver, with "
+                        "driver_override set and nothing bound.",
         },
         [POLICY_KEY_INSERTED] = {
                 .path = "inserted", .type = POLICY_TYPE_CHOICE, .words = arrivals, FIELD(inserted),
