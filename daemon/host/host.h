@@ -288,7 +288,7 @@ DEFINE_CLEANUP(HostTimer *, host_timer_free);
 
 typedef struct HostKernelOptions {
         const char *root;          /* "/" or the prefix of --root */
-        const char *runtime_dir;   /* below which lock/ stands */
+        const char *runtime_dir;   /* workers that are executed have worker/ below it */
         const char *state_dir;     /* NULL: the usual one */
         const char *worker_socket; /* socket-activated worker, or NULL: execute worker_path */
         const char *worker_path;

@@ -459,7 +459,7 @@ static bool overlaps(const HostJob *a, const HostJob *b) {
 }
 
 static bool lock_is_held(KernelHost *k, const char *name) {
-        _cleanup_free_ char *path = strjoinf("%s/lock/%s", k->runtime_dir, name);
+        _cleanup_free_ char *path = strjoinf("%s/lock/%s", k->worker_dir, name);
         _cleanup_close_ int fd = -EBADF;
 
         if (!path)

@@ -19,7 +19,7 @@ typedef struct KernelHost {
         Host host; /* first */
         sd_event *event;
         SysTree tree;
-        char *root, *runtime_dir, *state_dir, *worker_socket, *worker_path;
+        char *root, *runtime_dir, *worker_dir, *state_dir, *worker_socket, *worker_path;
         unsigned max_workers;
         uint32_t step_timeout_msec;
 

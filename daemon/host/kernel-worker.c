@@ -252,14 +252,15 @@ static int spawn_attributes(posix_spawnattr_t *attr, posix_spawn_file_actions_t 
 static int spawn(KernelHost *k, int peer, pid_t *ret) {
         _cleanup_free_ char *root = strjoinf("--root=%s", k->root);
         _cleanup_free_ char *runtime = strjoinf("--runtime-dir=%s", k->runtime_dir);
+        _cleanup_free_ char *own = strjoinf("--worker-dir=%s", k->worker_dir);
         _cleanup_free_ char *state = strjoinf("--state-dir=%s", k->state_dir);
-        char *argv[] = { (char *) "pciassign-worker", root, runtime, state, NULL };
+        char *argv[] = { (char *) "pciassign-worker", root, runtime, own, state, NULL };
         posix_spawn_file_actions_t actions;
         posix_spawnattr_t attr;
         pid_t pid;
         int r;
 
-        if (!root || !runtime || !state)
+        if (!root || !runtime || !own || !state)
                 return -ENOMEM;
         if (posix_spawnattr_init(&attr) != 0)
                 return -ENOMEM;

@@ -27,6 +27,7 @@ static void kernel_free(Host *h) {
         sys_aliases_done(&k->aliases);
         free(k->root);
         free(k->runtime_dir);
+        free(k->worker_dir);
         free(k->state_dir);
         free(k->worker_socket);
         free(k->worker_path);
@@ -122,7 +123,8 @@ int host_kernel_new(struct sd_event *event, const HostKernelOptions *options, Ho
                                                                 PLAN_STEP_TIMEOUT_DEFAULT_MSEC;
         list_init(&k->sessions);
         list_init(&k->jobs);
-        if (free_and_strdup(&k->root, options->root) < 0 ||
+        k->worker_dir = options->worker_socket ? strdup(WORKER_DIR) : strjoinf("%s/worker", options->runtime_dir);
+        if (!k->worker_dir || free_and_strdup(&k->root, options->root) < 0 ||
             free_and_strdup(&k->runtime_dir, options->runtime_dir) < 0 ||
             free_and_strdup(&k->state_dir, options->state_dir ? options->state_dir : STATE_DIR) < 0 ||
             free_and_strdup(&k->worker_socket, options->worker_socket) < 0 ||

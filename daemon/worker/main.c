@@ -117,6 +117,7 @@ static int parse_arguments(int argc, char **argv, const char **ret_root, Worker 
         static const struct option options[] = {
                 { "root", required_argument, NULL, 'r' },
                 { "runtime-dir", required_argument, NULL, 'd' },
+                { "worker-dir", required_argument, NULL, 'w' },
                 { "state-dir", required_argument, NULL, 's' },
                 { "version", no_argument, NULL, 'V' },
                 {},
@@ -132,6 +133,9 @@ static int parse_arguments(int argc, char **argv, const char **ret_root, Worker 
                 case 'd':
                         w->runtime_dir = optarg;
                         break;
+                case 'w':
+                        w->worker_dir = optarg;
+                        break;
                 case 's':
                         w->state_dir = optarg;
                         break;
@@ -146,7 +150,7 @@ static int parse_arguments(int argc, char **argv, const char **ret_root, Worker 
 
 int main(int argc, char **argv) {
         const int keep[] = { SOCKET_FD };
-        Worker w = { .tree = SYS_TREE_INIT, .socket = SOCKET_FD, .runtime_dir = RUNTIME_DIR,
+        Worker w = { .tree = SYS_TREE_INIT, .socket = SOCKET_FD, .runtime_dir = RUNTIME_DIR, .worker_dir = WORKER_DIR,
                      .state_dir = STATE_DIR };
         const char *root = "/";
         int r;

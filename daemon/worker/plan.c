@@ -27,14 +27,15 @@ static void locks_done(Locks *l) {
 }
 
 /* The file stays when the lock is given up: removing it would let two workers hold "the" lock. */
-static int lock_take(Locks *l, int directory, const char *name) {
+static int lock_take(const Worker *w, Locks *l, int directory, const char *name) {
         _cleanup_close_ int fd = -EBADF;
 
         if (l->n >= ELEMENTSOF(l->fds))
                 return -E2BIG;
-        fd = openat(directory, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+        fd = openat(directory, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
         if (fd < 0)
                 return -errno;
+        worker_share(w, fd);
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                 return errno == EWOULDBLOCK ? -EAGAIN : -errno;
         l->fds[l->n++] = TAKE_FD(fd);
@@ -42,28 +43,21 @@ static int lock_take(Locks *l, int directory, const char *name) {
 }
 
 static int locks_take(Worker *w, const Plan *p, Locks *l) {
-        _cleanup_close_ int runtime = -EBADF, directory = -EBADF;
+        _cleanup_close_ int directory = worker_directory(w, "lock", true);
         _cleanup_free_ uint32_t *groups = NULL;
         size_t n;
         int r;
 
-        runtime = open(w->runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (runtime < 0)
-                return -errno;
-        r = mkdir_p_at(runtime, "lock", 0755);
-        if (r < 0)
-                return r;
-        directory = openat(runtime, "lock", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (directory < 0)
-                return -errno;
+                return directory;
         r = plan_groups(p, &groups, &n);
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 char name[16];
 
                 (void) snprintf(name, sizeof(name), "%u", groups[i]);
-                r = lock_take(l, directory, name);
+                r = lock_take(w, l, directory, name);
         }
-        return r >= 0 && plan_has_removal(p) ? lock_take(l, directory, "removal") : r;
+        return r >= 0 && plan_has_removal(p) ? lock_take(w, l, directory, "removal") : r;
 }
 
 /* ---- running ---- */
@@ -212,7 +206,7 @@ static void run_locked(PlanRun *p, bool recovery) {
                                    "another worker still works on the group; wait until it ends");
         else
                 (void) snprintf(p->result.message, sizeof(p->result.message), "cannot lock the group below %s: %s",
-                                p->w->runtime_dir, errno_text(-r));
+                                p->w->worker_dir, errno_text(-r));
 }
 
 void worker_plan(Worker *w, const Plan *plan, bool recovery) {

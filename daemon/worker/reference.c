@@ -2,7 +2,7 @@
 
 /*
  * The reference: what configuration space showed before an owner got the device, in the file
- * reference/ADDRESS below the runtime directory, so that it lives exactly as long as the kernel's
+ * reference/ADDRESS below the workers' directory, so that it lives exactly as long as the kernel's
  * state. Written by a worker before the hand-over, read by the one that compares. The file holds the
  * identity that it was taken of; bytes are read as a stranger's, and a file that is not whole is no
  * reference. Never written while an owner may have the device.
@@ -20,17 +20,7 @@
 #define REFERENCE_FILE_MAX 16384U
 
 static int open_directory(const Worker *w) {
-        _cleanup_close_ int runtime = open(w->runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int r, fd;
-
-        if (runtime < 0)
-                return -errno;
-        r = mkdir_p_at(runtime, "reference", 0700);
-        if (r < 0)
-                return r;
-        /* The runtime directory is the daemon's: a link that stands there in place of ours is not followed. */
-        fd = openat(runtime, "reference", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        return fd < 0 ? -errno : fd;
+        return worker_directory(w, "reference", false);
 }
 
 static void encode_reference(Encoder *e, const PlanDevice *d, const PciConfig *c) {

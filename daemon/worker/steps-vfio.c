@@ -134,7 +134,7 @@ static int parse_owner(const char *value, uid_t *ret_uid, gid_t *ret_gid) {
 
 int step_do_node_owner(StepRun *s, const char *value) {
         _cleanup_free_ PciAddress *devices = NULL;
-        _cleanup_close_ int runtime = -EBADF;
+        _cleanup_close_ int records = -EBADF;
         size_t n = 0;
         uid_t uid;
         gid_t gid;
@@ -149,10 +149,10 @@ int step_do_node_owner(StepRun *s, const char *value) {
         for (size_t i = 0; i < s->plan->n_devices; i++)
                 if (s->plan->devices[i].group == s->step->group)
                         devices[n++] = s->plan->devices[i].address;
-        runtime = open(s->w->runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (runtime < 0)
-                return -errno;
-        r = vfio_set_node_owner(&s->w->tree, runtime, s->step->group, devices, n, (VfioOwner) { uid, gid });
+        records = worker_directory(s->w, "nodes", false);
+        if (records < 0)
+                return records;
+        r = vfio_set_node_owner(&s->w->tree, records, s->step->group, devices, n, (VfioOwner) { uid, gid });
         /* A node that went with its driver is nobody's any more; the next one is root's. */
         return r == -ENOENT && uid == 0 && gid == 0 ? 0 : r;
 }

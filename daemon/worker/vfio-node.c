@@ -83,28 +83,20 @@ int vfio_wait_unheld(const SysTree *tree, uint32_t group, uint32_t timeout_msec,
         }
 }
 
-/* The runtime directory is the daemon's: a link that stands there in place of ours is not followed. */
-static int record_owner(int runtime_fd, const char *name, uid_t uid, gid_t gid) {
-        _cleanup_close_ int directory = -EBADF;
+static int record_owner(int directory, const char *name, uid_t uid, gid_t gid) {
         char text[64];
 
-        int r = mkdir_p_at(runtime_fd, "nodes", 0755);
-        if (r < 0)
-                return r;
-        directory = openat(runtime_fd, "nodes", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (directory < 0)
-                return -errno;
         if (uid == 0 && gid == 0)
                 return unlinkat(directory, name, 0) < 0 && errno != ENOENT ? -errno : 0;
         int n = snprintf(text, sizeof text, "PCIASSIGN_UID=%u\nPCIASSIGN_GID=%u\n", uid, gid);
         return write_file_atomic_at(directory, name, text, (size_t) n, 0644, false);
 }
 
-static int own_node(const SysTree *tree, int runtime_fd, const char *path, uid_t uid, gid_t gid) {
+static int own_node(const SysTree *tree, int records_fd, const char *path, uid_t uid, gid_t gid) {
         const char *slash = strrchr(path, '/');
         struct stat st;
 
-        int r = record_owner(runtime_fd, slash ? slash + 1 : path, uid, gid);
+        int r = record_owner(records_fd, slash ? slash + 1 : path, uid, gid);
         if (r < 0)
                 return r;
         if (fchownat(tree->dev, path, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
@@ -113,14 +105,14 @@ static int own_node(const SysTree *tree, int runtime_fd, const char *path, uid_t
         return st.st_uid == uid && st.st_gid == gid ? 0 : -EIO;
 }
 
-int vfio_set_node_owner(const SysTree *tree, int runtime_fd, uint32_t group, const PciAddress *devices, size_t n,
+int vfio_set_node_owner(const SysTree *tree, int records_fd, uint32_t group, const PciAddress *devices, size_t n,
                         VfioOwner owner) {
         char path[96], name[64];
 
         assert(tree);
         assert(devices || n == 0);
         (void) snprintf(path, sizeof path, "vfio/%u", group);
-        int found = 0, r = own_node(tree, runtime_fd, path, owner.uid, owner.gid);
+        int found = 0, r = own_node(tree, records_fd, path, owner.uid, owner.gid);
         if (r < 0 && r != -ENOENT)
                 return r;
         found += r >= 0;
@@ -128,7 +120,7 @@ int vfio_set_node_owner(const SysTree *tree, int runtime_fd, uint32_t group, con
                 if (vfio_cdev_name(tree, devices[i], name, sizeof name) < 0)
                         continue;
                 (void) snprintf(path, sizeof path, "vfio/devices/%s", name);
-                r = own_node(tree, runtime_fd, path, owner.uid, owner.gid);
+                r = own_node(tree, records_fd, path, owner.uid, owner.gid);
                 if (r < 0)
                         return r;
                 found++;

@@ -37,11 +37,11 @@ int vfio_wait_unheld(const SysTree *tree, uint32_t group, uint32_t timeout_msec,
 /* Name "vfioX" of a function's cdev, -ENOENT when the kernel has none. */
 int vfio_cdev_name(const SysTree *tree, PciAddress a, char *buffer, size_t size);
 
-/* Owner of a group's node and of the cdevs of the functions given. Records it first below runtime_fd/nodes/ so that the
+/* Owner of a group's node and of the cdevs of the functions given. Records it first below records_fd so that the
  * udev rule sets the same; uid 0 and gid 0 remove the record. */
 typedef struct VfioOwner {
         uid_t uid;
         gid_t gid;
 } VfioOwner;
-int vfio_set_node_owner(const SysTree *tree, int runtime_fd, uint32_t group, const PciAddress *devices, size_t n,
+int vfio_set_node_owner(const SysTree *tree, int records_fd, uint32_t group, const PciAddress *devices, size_t n,
                         VfioOwner owner);

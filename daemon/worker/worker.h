@@ -14,7 +14,7 @@
 typedef struct Worker {
         SysTree tree;
         int socket;
-        const char *runtime_dir, *state_dir;
+        const char *runtime_dir, *worker_dir, *state_dir; /* worker_dir: locks, owners of nodes, references */
         uid_t daemon;       /* whose directories these may be */
         bool cancelled;     /* the daemon asked to stop before the next step */
         bool gone;          /* the daemon is not there any more: nothing more may be begun */
@@ -52,6 +52,12 @@ int worker_read_children(Worker *w, const SysChildren *children, PciAddress a, P
 /* Attributes that a snapshot or READ wants, in two halves: those that take a driver's lock or wait for hardware come
  * late. */
 bool worker_attribute_is_late(PciAttribute a);
+
+/* directory.c: opens, or makes, one below the worker's own; the daemon's group may look into `shared` ones, and only
+ * look. */
+int worker_directory(const Worker *w, const char *name, bool shared);
+/* The same for a file of such a directory. */
+void worker_share(const Worker *w, int fd);
 
 /* use.c: who has the nodes of a function open, of itself and of the children that `use` holds; added to `use`. */
 int worker_find_holders(Worker *w, PciAddress a, PciUse *use);

@@ -650,13 +650,14 @@ END_TEST
 /* ---- locks, deadlines, death ---- */
 
 START_TEST(test_lock) {
-        _cleanup_free_ char *directory = strjoinf("%s/lock", tree_runtime(tree));
+        _cleanup_free_ char *own = strjoinf("%s/worker", tree_runtime(tree)), *directory = strjoinf("%s/lock", own);
         _cleanup_free_ char *file = strjoinf("%s/7", directory);
         _cleanup_(plan_freep) Plan *p = assign_plan();
         HostRequest r = request_of(HOST_REQUEST_PLAN);
         HostJob *job;
         int fd;
 
+        ck_assert_int_eq(mkdir(own, 0755), 0);
         ck_assert_int_eq(mkdir(directory, 0755), 0);
         fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         ck_assert_int_ge(fd, 0);

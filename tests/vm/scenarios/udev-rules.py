@@ -27,7 +27,7 @@ def check_nodes():
         lab.bind(pci, 'vfio-pci')
     lab.run('udevadm', 'settle')
     lab.equal(owner(given), (0, 0, 0o600), 'a new node is root\'s')
-    record = pathlib.Path('/run/pciassignd/nodes', os.path.basename(given))
+    record = pathlib.Path('/run/pciassign-worker/nodes', os.path.basename(given))
     record.parent.mkdir(exist_ok=True)
     record.write_text('PCIASSIGN_UID=1001\nPCIASSIGN_GID=1002\n', encoding='ascii')
     os.chown(given, 1001, 1002)

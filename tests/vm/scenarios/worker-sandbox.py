@@ -16,7 +16,7 @@ KERNELS = ['6.1', '6.12']
 SERVICE = 'installed'
 
 PROBE = pathlib.Path('/run/sandbox-probe')
-RESULT = pathlib.Path('/run/pciassignd/result')
+RESULT = pathlib.Path('/run/pciassign-worker/result')
 UNIT = 'pciassign-worker@probe.service'
 DROP_IN = pathlib.Path(f'/run/systemd/system/{UNIT}.d/probe.conf')
 
@@ -82,7 +82,8 @@ attempt("interface", lambda: os.path.isdir("/sys/class/net/" + a["interface"]))
 attempt("holders", lambda: len(os.listdir("/proc/%d/fd" % a["pid"])) and
         os.readlink("/proc/%d/fd/0" % a["pid"]))
 attempt("limit", limit)
-attempt("runtime", lambda: open("/run/pciassignd/probe", "w").close())
+attempt("runtime", lambda: open("/run/pciassign-worker/probe", "w").close())
+attempt("daemon runtime", lambda: open("/run/pciassignd/probe", "w").close())
 attempt("state", lambda: open("/var/lib/pciassignd/probe", "w").close())
 attempt("kill", lambda: os.kill(a["pid"], signal.SIGTERM))
 attempt("write to /etc", lambda: open("/etc/probe", "w"))
@@ -96,15 +97,15 @@ attempt("homes", lambda: os.listdir("/home/alice"))
 attempt("module", load_module)
 attempt("network", raw_socket)
 attempt("other user", lambda: os.setuid(1001))
-json.dump(results, open("/run/pciassignd/result", "w"))
+json.dump(results, open("/run/pciassign-worker/result", "w"))
 '''
 
 MUST_WORK = ['bind', 'config', 'group node', 'container', 'node owner', 'unbind', 'override',
              'domain', 'domain back', 'free disk', 'mounts', 'routes', 'interface', 'holders',
              'limit', 'runtime', 'state', 'kill']
-MUST_FAIL = ['used disk', 'write to /etc', 'write to /usr', 'write to /sys/module',
-             'write a sysctl', 'write a disk', 'kernel memory', 'homes', 'module', 'network',
-             'other user']
+MUST_FAIL = ['used disk', 'daemon runtime', 'write to /etc', 'write to /usr',
+             'write to /sys/module', 'write a sysctl', 'write a disk', 'kernel memory',
+             'homes', 'module', 'network', 'other user']
 
 
 def disk_node(name):
