@@ -45,14 +45,25 @@ BusPath bus_path_device(PciAddress a) {
         return p;
 }
 
-static BusPath path_number(const char *prefix, uint64_t n) {
+/* By hand: every group of a reply with all objects comes through here. */
+static BusPath path_number(const char *prefix, size_t length, uint64_t n) {
+        char digits[20];
+        size_t k = 0;
         BusPath p;
-        (void) snprintf(p.text, sizeof(p.text), "%s/%llu", prefix, (unsigned long long) n);
+
+        memcpy(p.text, prefix, length);
+        p.text[length++] = '/';
+        do
+                digits[k++] = (char) ('0' + n % 10);
+        while ((n /= 10) > 0);
+        while (k > 0)
+                p.text[length++] = digits[--k];
+        p.text[length] = 0;
         return p;
 }
 
 BusPath bus_path_group(uint32_t id) {
-        return path_number(BUS_PATH_GROUP, id);
+        return path_number(BUS_PATH_GROUP, strlen(BUS_PATH_GROUP), id);
 }
 
 BusPath bus_path_assignment(const char *id) {
@@ -62,7 +73,7 @@ BusPath bus_path_assignment(const char *id) {
 }
 
 BusPath bus_path_job(uint64_t id) {
-        return path_number(BUS_PATH_JOB, id);
+        return path_number(BUS_PATH_JOB, strlen(BUS_PATH_JOB), id);
 }
 
 static BusPath path_root(void) {
