@@ -95,11 +95,11 @@ static size_t next_line(const Names *n, size_t p) {
         return end ? (size_t) (end - n->text) + 1 : n->vendors_end;
 }
 
-/* The start of the next vendor's line at or behind p; vendors_end if there is none. */
-static size_t next_vendor(const Names *n, size_t p) {
+/* The start of the next vendor's line at or behind p; to or more if there is none before it. */
+static size_t next_vendor(const Names *n, size_t p, size_t to) {
         if (p > 0)
                 p = next_line(n, p - 1);
-        while (p < n->vendors_end && (n->text[p] == '\t' || hex4(n, p) < 0))
+        while (p < to && (n->text[p] == '\t' || hex4(n, p) < 0))
                 p = next_line(n, p);
         return p;
 }
@@ -108,7 +108,8 @@ static size_t search_vendor(const Names *n, uint16_t vendor) {
         size_t low = 0, high = n->vendors_end;
 
         while (low < high) {
-                size_t middle = low + (high - low) / 2, line = next_vendor(n, middle);
+                /* Some vendors have thousands of devices: those lines are not passed again and again. */
+                size_t middle = low + (high - low) / 2, line = next_vendor(n, middle, high);
                 int found = line < high ? hex4(n, line) : -1;
 
                 if (found == vendor)
