@@ -164,7 +164,7 @@ static bool plan_is_rest(const Plan *plan) {
 }
 
 static int recover_settled(Engine *e, Assignment *a) {
-        if (!hardware_is_there(e, a)) {
+        if (!hardware_is_there(e, a) && a->state != ASSIGNMENT_LOST) {
                 engine_audit(a, MESSAGE_DEVICE_ERROR, LOG_WARNING,
                              "The hardware assigned to %s is not there any more", a->owner);
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_DEVICE_LOST);
@@ -209,7 +209,7 @@ static int recover_assignment(Engine *e, Assignment *a, StoredState *state) {
                 return plan ? begin_recovery(e, a, plan, false, plan_is_rest(plan))
                             : engine_continue_release(e, a, false);
         case ASSIGNMENT_PREPARING:
-                if (plan)
+                if (plan && !PLANTED(SKIP_UNDO))
                         return begin_recovery(e, a, plan, true, false);
                 engine_drop_assignment(e, a); /* undone; only its last record is missing */
                 forget(e, id);
