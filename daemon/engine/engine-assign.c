@@ -81,6 +81,8 @@ static void assign_done(Task *t) {
                 engine_reservation_applied(e, a);
         else
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_PREPARED);
+        if (PLANTED(ACK_BEFORE_APPEND))
+                engine_job_finish(e, j, JOB_DONE, NULL);
         r = store_end(e->store, a->plan->id, HOST_OUTCOME_DONE, a);
         unrecorded = r < 0;
         engine_refresh_plan(e, a->plan);
@@ -91,7 +93,8 @@ static void assign_done(Task *t) {
                                  strerrordesc_np(-r));
                 engine_job_finish(e, j, JOB_FAILED, &err);
         } else {
-                engine_job_finish(e, j, JOB_DONE, NULL);
+                if (!PLANTED(ACK_BEFORE_APPEND))
+                        engine_job_finish(e, j, JOB_DONE, NULL);
                 engine_audit(a, MESSAGE_ASSIGNED, LOG_NOTICE, "Assigned to %s%s%s", a->owner,
                              a->force ? ", by force: " : "", a->force ? a->force_reason : "");
         }
@@ -192,12 +195,14 @@ static void plan_finished(Task *t, const HostResult *result) {
         int r;
 
         assert(a); /* claimed: nobody else drops it */
+        if (PLANTED(JOURNAL_AFTER_KERNEL))
+                (void) store_begin(e->store, a->plan, a);
         engine_kept_take(e, a->plan, result);
         if (result->outcome == HOST_OUTCOME_DONE) {
                 assign_done(t);
                 return;
         }
-        if (result->outcome == HOST_OUTCOME_UNKNOWN) {
+        if (result->outcome == HOST_OUTCOME_UNKNOWN && !PLANTED(UNLOCK_EARLY)) {
                 assign_unknown(t, result);
                 return;
         }
@@ -231,7 +236,7 @@ static int journal_and_run(Task *t, Assignment *a, Error *err) {
                 return error_set(err, ERROR_FAILED, "Not enough memory for the plan");
         engine_mark_job(e, a->plan, j);
         engine_job_changed(e, j);
-        r = store_begin(e->store, a->plan, a);
+        r = PLANTED(JOURNAL_AFTER_KERNEL) ? 0 : store_begin(e->store, a->plan, a);
         if (r < 0)
                 return error_set(err, ERROR_FAILED,
                                  "The plan could not be recorded, so nothing was done: %s",

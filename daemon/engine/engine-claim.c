@@ -104,7 +104,7 @@ int engine_check_quota(Engine *e, const Caller *c, Error *err) {
                                  "There are %u assignments, as many as max-assignments allows",
                                  o->max_assignments);
         if (o->max_assignments_per_uid > 0 &&
-            assignments_of(e, c->uid) >= o->max_assignments_per_uid)
+            assignments_of(e, c->uid) >= o->max_assignments_per_uid + PLANTED(QUOTA_OFF_BY_ONE))
                 return error_set(
                         err, ERROR_POLICY_DENIED,
                         "uid %u has %u assignments, as many as max-assignments-per-uid allows",
@@ -138,7 +138,7 @@ uint64_t engine_request_hash(char *const *devices, const char *owner, const Assi
 Assignment *engine_find_request(const Engine *e, uid_t uid, const char *request_id) {
         Assignment *a;
 
-        if (!request_id)
+        if (!request_id || PLANTED(REQUEST_TWICE))
                 return NULL;
         HASHMAP_FOREACH(a, e->inventory->assignments)
                 if (a->creator_uid == uid && streq_ptr(a->request_id, request_id))
@@ -310,7 +310,7 @@ int engine_claim(Engine *e, Assignment *a, const Plan *plan, Error *err) {
                         return error_set(err, ERROR_GONE, "%s went away",
                                          PCI_ADDRESS_TEXT(plan->devices[i].address));
                 by = d->assignment ? d->assignment : d->group ? d->group->assignment : NULL;
-                if (by || d->job)
+                if ((by || d->job) && !PLANTED(CLAIM_WITHOUT_GROUP))
                         return refuse_claim(d, by, err);
         }
         for (size_t i = 0; i < plan->n_devices; i++) {

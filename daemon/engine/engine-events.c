@@ -295,6 +295,8 @@ static void iommu_changed(Engine *e) {
 static void lost_events(Engine *e) {
         int r;
 
+        if (PLANTED(IGNORE_OVERFLOW))
+                return;
         (void) log_context(&(LogContext) { .message_id = MESSAGE_RESYNC }, LOG_WARNING, 0,
                            "Events of the kernel were lost; reading everything again");
         r = engine_begin_resync(e);
@@ -323,7 +325,7 @@ void engine_handle_event(const HostEvent *event, void *userdata) {
         case HOST_EVENT_BIND:
         case HOST_EVENT_UNBIND:
         case HOST_EVENT_CHANGE:
-                if (d)
+                if (d && !PLANTED(IGNORE_FOREIGN_REBIND))
                         links_changed(e, d, event);
                 return;
         case HOST_EVENT_VFIO_REMOVE:

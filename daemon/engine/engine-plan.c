@@ -122,6 +122,8 @@ int engine_plan_devices(const AskedFor *asked, Device *const *members, size_t n,
 bool plan_device_is(const PlanDevice *p, const PciFacts *f) {
         assert(p);
         assert(f);
+        if (PLANTED(RESERVE_BY_ADDRESS))
+                return true;
         return p->vendor == f->vendor && p->device == f->device &&
                p->subsystem_vendor == f->subsystem_vendor &&
                p->subsystem_device == f->subsystem_device;
@@ -356,8 +358,13 @@ static int copy_present(Engine *e, const Plan *made, Plan *plan) {
 static int add_restore(Engine *e, const Plan *made, Plan *plan, const PlanDevice *p) {
         const Device *d = inventory_device(e->inventory, p->address);
         uint32_t timeout = e->options.step_timeout_msec;
-        const char *now = d ? d->facts.driver : "";
+        const char *now = d ? d->facts.driver : "", *override = p->override_before;
         int r = 0;
+
+        if (PLANTED(RESTORE_WRONG_DRIVER))
+                override = "pci-stub";
+        else if (PLANTED(FORGET_OVERRIDE))
+                override = p->driver_before;
 
         if (streq(p->driver, p->driver_before) || isempty(p->driver))
                 return engine_settings_add_back(e, made, plan, p);
@@ -369,7 +376,7 @@ static int add_restore(Engine *e, const Plan *made, Plan *plan, const PlanDevice
                 r = engine_settings_add_back(e, made, plan, p);
         if (r >= 0)
                 r = add_step(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout,
-                             p->override_before, p->driver, p->override_before);
+                             override, p->driver, override);
         if (r >= 0 && p->driver_before[0])
                 r = add_step(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, "", "");
         return r;

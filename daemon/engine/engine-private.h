@@ -14,6 +14,7 @@
 #include "base/names.h"
 #include "base/strutil.h"
 #include "engine/engine.h"
+#include "engine/planted.h"
 #include "policy/policy.h"
 #include "store/state.h"
 #include "store/store.h"

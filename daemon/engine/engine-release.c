@@ -373,6 +373,8 @@ int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, c
         case ASSIGNMENT_RELEASED:
                 return 0;
         case ASSIGNMENT_PREPARING:
+                if (PLANTED(DROP_RELEASE))
+                        return 0;
                 a->release_wanted = true;
                 stop_preparing(e, a);
                 return 0;

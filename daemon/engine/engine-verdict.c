@@ -464,7 +464,7 @@ static int check_done(Check *c, Json *j, int r, Error *err) {
                 r = error_set(err, blocker_to_error(c->first), "%s: %s", strempty(c->message),
                               blocker_remedy(c->first));
                 if (err)
-                        error_take_details(err, json_to_text(j, false));
+                        error_take_details(err, PLANTED(REFUSE_WITHOUT_REASON) ? NULL : json_to_text(j, false));
         }
         free(c->message);
         return r;

@@ -151,6 +151,25 @@ void act_restart(World *w) {
         world_restart(w);
 }
 
+void act_swap(World *w) {
+        const Inventory *inventory = engine_inventory(w->engine);
+        WorldDevice *d = world_draw_device(w);
+
+        for (unsigned i = 0; i < 8; i++) { /* one that matters, if there is one */
+                const Device *shown = inventory_device(inventory, d->address);
+
+                if (shown && shown->assignment)
+                        break;
+                d = world_draw_device(w);
+        }
+        if (d->critical || host_sim_is_held(w->host, d->address))
+                return;
+        taint(w, d->address);
+        world_note(w, "the daemon ends; another card comes in the place of %s; life %u", PCI_ADDRESS_TEXT(d->address),
+                   w->life + 1);
+        world_restart_with_other_card(w, d);
+}
+
 void act_reboot(World *w) {
         if (w->boots >= WORLD_BOOTS_MAX)
                 return;

@@ -364,7 +364,7 @@ static void act_look(World *w) {
         else if (what == 1)
                 r = engine_rescan(w->engine, &c, on_reply, q, &err);
         else
-                r = engine_get_facts(w->engine, &c, device, NULL, what == 2, on_reply, q, &err);
+                r = engine_get_facts(w->engine, &c, device, NULL, what == 2 ? FACTS_REFRESH : 0, on_reply, q, &err);
         world_asked(w, q, r, &err);
 }
 
@@ -384,6 +384,7 @@ static void act_reset(World *w) {
 
 static void act_vfs(World *w) {
         uint32_t n = world_draw(w, 4);
+        VfsOptions o = { .driver = world_chance(w, 30) ? "host" : NULL, .no_wait = world_chance(w, 50) };
         _cleanup_error_ Error err = ERROR_INIT;
         WorldRequest *q = world_request(w, 0, REQUEST_OTHER);
         const Caller root = { .may_manage_others = true, .may_force = true, .bus_name = ":1.99" };
@@ -391,8 +392,7 @@ static void act_vfs(World *w) {
         if (!q)
                 return;
         world_note(w, "#%zu root wants %u virtual functions", w->n_requests - 1, n);
-        world_asked(w, q,
-                    engine_set_numvfs(w->engine, &root, WORLD_PF, n, world_chance(w, 50), on_reply, q, &err), &err);
+        world_asked(w, q, engine_set_numvfs(w->engine, &root, WORLD_PF, n, &o, on_reply, q, &err), &err);
 }
 
 static void act_cancel(World *w) {
@@ -422,7 +422,7 @@ static const struct {
         { 4, act_look },        { 3, act_reset },         { 4, act_vfs },        { 4, act_cancel },
         { 12, act_fault },      { 6, act_clear },         { 3, act_hold },       { 3, act_rebind },
         { 2, act_pull },        { 3, act_put },           { 4, act_lose_events }, { 2, act_synthetic },
-        { 4, act_crash_later }, { 2, act_restart },       { 1, act_reboot },     { 6, act_disk },
+        { 4, act_crash_later }, { 2, act_restart },       { 2, act_swap },       { 1, act_reboot },     { 6, act_disk },
         { 4, act_hostile },     { 60, act_advance },
 };
 

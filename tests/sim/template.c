@@ -68,7 +68,7 @@ static int cut_down(WorldTemplate *t, Json *host) {
         return t->json ? 0 : -ENOMEM;
 }
 
-/* Another card of the same kind: other IDs and no serials. */
+/* Another card of the same kind: other IDs and another serial. */
 static char *make_other(const Json *device) {
         _cleanup_json_ Json *j = NULL;
         _cleanup_free_ char *text = json_to_text((Json *) device, false);
@@ -78,7 +78,8 @@ static char *make_other(const Json *device) {
                 return NULL;
         attributes = json_get(j, "attributes");
         if (json_set_string(attributes, "device", "0x7abc") < 0 ||
-            json_set_string(attributes, "subsystem_device", "0x0abc") < 0 || json_set_string(j, "vpd-serial", NULL) < 0)
+            json_set_string(attributes, "subsystem_device", "0x0abc") < 0 ||
+            json_set_string(j, "vpd-serial", "another") < 0)
                 return NULL;
         return json_to_text(j, false);
 }

@@ -248,6 +248,16 @@ void world_restart(World *w) {
         start_daemon(w);
 }
 
+void world_restart_with_other_card(World *w, WorldDevice *d) {
+        stop_daemon(w);
+        (void) host_sim_run(w->host); /* what the dead daemon's workers were at */
+        (void) host_sim_surprise_remove(w->host, d->address);
+        (void) host_sim_run(w->host);
+        (void) host_sim_add(w->host, d->other_json, strlen(d->other_json), NULL);
+        (void) host_sim_run(w->host);
+        start_daemon(w);
+}
+
 void world_crash(World *w) {
         assert(w->can_crash);
         w->can_crash = false;
@@ -321,6 +331,7 @@ void world_reboot(World *w) {
         stop_daemon(w);
         world_close_handles(w, NULL, -1);
         carry_cards_over(w, next);
+        host_sim_take_state(next, w->host);
         w->host = host_free(w->host);
         w->host = next;
         world_watch_kernel(w);

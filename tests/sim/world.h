@@ -23,7 +23,7 @@
 #define WORLD_KNOWN_DEVICES 8U
 #define WORLD_BOOTS_MAX 3U
 #define WORLD_PF "0000:43:00.0" /* can have virtual functions, and has none at boot */
-#define WORLD_MAX_ASSIGNMENTS_PER_UID 5U
+#define WORLD_MAX_ASSIGNMENTS_PER_UID 3U
 
 typedef struct World World;
 
@@ -170,6 +170,8 @@ void world_done(World *w);
 void world_begin_step(World *w, size_t step);
 /* The daemon ends, and the next one starts over the same host and runtime directory. */
 void world_restart(World *w);
+/* The same, and while no daemon is there another card comes in the place of one that nobody holds. */
+void world_restart_with_other_card(World *w, WorldDevice *d);
 /* The machine boots again: the kernel is as it was at first but for the cards, /run is empty, /var is kept. */
 void world_reboot(World *w);
 /* The daemon dies inside of whatever it does. Called from below the engine. */
@@ -203,6 +205,7 @@ void act_lose_events(World *w);
 void act_synthetic(World *w);
 void act_crash_later(World *w);
 void act_restart(World *w);
+void act_swap(World *w);
 void act_reboot(World *w);
 void act_disk(World *w);
 WorldDevice *world_draw_device(World *w);
