@@ -103,7 +103,7 @@ int verb_explain(const Arguments *a) {
 
 static void print_plan_device(const Json *d) {
         const char *before = member_string(d, "driver_before"), *used = member_string(d, "used_by");
-        _cleanup_free_ char *group = member_text(d, "iommu_group");
+        _cleanup_free_ char *group = member_text(d, "iommu_group"), *hits = member_text(d, "reset_also_hits");
 
         printf("  %s%s%s  group %s, %s, %s%s -> %s%s%s\n", output_begin(PAINT_BOLD),
                escaped(member_string(d, "address")), output_end(), escaped(group),
@@ -111,6 +111,9 @@ static void print_plan_device(const Json *d) {
                before[0] ? "driver " : "no driver", escaped(before),
                escaped(member_string(d, "driver")), used[0] ? "; used by " : "; not in use",
                escaped(used));
+        if (hits[0])
+                printf("    %sa reset (%s) also hits %s%s\n", output_begin(PAINT_WARN),
+                       escaped(member_string(d, "reset_method")), escaped(hits), output_end());
 }
 
 static void print_plan(const Json *j, const char *token) {

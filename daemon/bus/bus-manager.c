@@ -104,7 +104,7 @@ static void assign_arguments_done(AssignArguments *a) {
         { "memlock", OPTION_U64, FIELD(memlock), .expect = "a number of bytes (t)" }, \
         { "attach-within", OPTION_U64, FIELD(attach_within), 86400 * USEC_PER_SEC, \
           .expect = "microseconds, a day at most (t)" }, \
-        { "token", OPTION_STRING, FIELD(token), 128, .expect = "the token of a plan (s)" }, \
+        { "token", OPTION_STRING, FIELD(token), 255, .expect = "the token of a plan (s)" }, \
         { "driver", OPTION_STRING, FIELD(driver), 32, .expect = "the name of a VFIO driver (s)" }, \
         { "no-wait", OPTION_BOOL, FIELD(no_wait), .expect = "a boolean (b)" },
 

@@ -16,10 +16,28 @@ static void request_data_free(void *data) {
         (void) request_free(data);
 }
 
+/* Whom a reset takes along: opening and releasing reset the device. */
+static void add_surroundings(Engine *e, const Plan *plan, Json *j) {
+        Json *devices = json_get(j, "devices");
+
+        for (size_t i = 0; i < plan->n_devices && i < json_length(devices); i++) {
+                const Device *d = inventory_device(e->inventory, plan->devices[i].address);
+                Json *one = json_at(devices, i);
+                _cleanup_strv_ char **hits = NULL;
+                char method[PCI_RESET_METHODS_MAX] = "";
+
+                if (d)
+                        (void) inventory_reset_hits(e->inventory, d, method, &hits);
+                (void) json_set_string(one, "reset_method", method);
+                (void) json_set_strv(one, "reset_also_hits", hits);
+        }
+}
+
 static int add_plan(Engine *e, const Request *q, const AskedFor *asked, bool assignable, Json *j,
                     char token[TOKEN_MAX], Error *err) {
         _cleanup_(plan_freep) Plan *plan = plan_new(PLAN_ASSIGN);
         _cleanup_free_ Device **members = NULL;
+        Json *shown;
         size_t n;
         int r;
 
@@ -32,7 +50,9 @@ static int add_plan(Engine *e, const Request *q, const AskedFor *asked, bool ass
         r = engine_plan_assign(e, asked, q->node_owner, plan, err);
         if (r < 0)
                 return r;
-        return json_set(j, "plan", plan_to_json(plan));
+        shown = plan_to_json(plan);
+        add_surroundings(e, plan, shown);
+        return json_set(j, "plan", shown);
 }
 
 static void ask_answer(Task *t) {

@@ -263,14 +263,19 @@ static int decide(Task *t, Assignment *a, Error *err) {
         r = request_asked_for(e, q, a, err, &devices, &asked);
         if (r >= 0 && a->state == ASSIGNMENT_RESERVED)
                 r = engine_reservation_check(e, a, err);
-        if (r >= 0)
-                r = engine_check(e, &asked, err, NULL);
         if (r < 0)
                 return r;
         r = engine_plan_members(e, &asked, &members, &n);
         if (r < 0)
                 return error_set(err, ERROR_NOT_SUPPORTED,
                                  "The IOMMU groups have too many members");
+        /* First of all: what a caller looked at and what is there now are compared as they are. */
+        engine_token(e, &asked, q->owner, members, n, token);
+        r = engine_token_check(q->token, token, err);
+        if (r >= 0)
+                r = engine_check(e, &asked, err, NULL);
+        if (r < 0)
+                return r;
         /* The claim was made before the facts were read: a member that came meanwhile is not in it.
          */
         for (size_t i = 0; i < n; i++)
@@ -279,10 +284,6 @@ static int decide(Task *t, Assignment *a, Error *err) {
                                          "%s joined the IOMMU group meanwhile; try again",
                                          PCI_ADDRESS_TEXT(members[i]->facts.address));
         r = engine_kept_check(e, err);
-        if (r < 0)
-                return r;
-        engine_token(e, &asked, q->owner, members, n, token);
-        r = engine_token_check(q->token, token, err);
         if (r < 0)
                 return r;
         if (engine_policy_keep(e, &asked, a) < 0)

@@ -274,7 +274,7 @@ int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const 
                            Plan **ret);
 bool plan_device_is(const PlanDevice *p, const PciFacts *f);
 
-#define TOKEN_MAX 128U
+#define TOKEN_MAX 256U
 void engine_token(const Engine *e, const AskedFor *asked, const char *owner,
                   Device *const *members, size_t n, char ret[TOKEN_MAX]);
 /* 0, or ERROR_PLAN_STALE that names the facts which changed; ERROR_INVALID for what is no token. */

@@ -3,10 +3,12 @@
 /*
  * Tokens: compare-and-swap on hardware. A token holds one hash for each kind of fact that a plan
  * relied on, so that a stale one says which kind changed. It is no secret and no authorisation; a
- * forged one deceives only its forger.
+ * forged one deceives only its forger. Who holds a device is no such fact: it is proven anew as the
+ * plan's first step.
  */
 
 #include <assert.h>
+#include <linux/pci_regs.h>
 
 #include "engine/engine-private.h"
 
@@ -18,6 +20,9 @@ enum {
         FACTS_GROUPS,
         FACTS_USES,
         FACTS_POLICY,
+        FACTS_FUNCTIONS,
+        FACTS_SETTINGS,
+        FACTS_RESET,
         _FACTS_MAX
 };
 
@@ -29,10 +34,14 @@ static const char *const names[_FACTS_MAX] = {
         [FACTS_GROUPS] = "members of an IOMMU group",
         [FACTS_USES] = "use of a device",
         [FACTS_POLICY] = "the policy",
+        [FACTS_FUNCTIONS] = "virtual functions of a device",
+        [FACTS_SETTINGS] = "settings of a device or its group",
+        [FACTS_RESET] = "what a reset of a device takes along",
 };
 static const char *const keys[_FACTS_MAX] = { "request",         "identity", "driver",
                                               "driver-override", "group",    "use",
-                                              "policy" };
+                                              "policy",          "virtual-functions",
+                                              "settings",        "reset" };
 
 static uint64_t hash_text(uint64_t h, const char *s) {
         return hash_bytes(h, strempty(s), strlen(strempty(s)) + 1);
@@ -42,7 +51,33 @@ static uint64_t hash_number(uint64_t h, uint64_t v) {
         return hash_bytes(h, &v, sizeof(v));
 }
 
-static void hash_device(const Device *d, uint64_t h[_FACTS_MAX]) {
+static const char *live_text(const Device *d, PciAttribute a) {
+        return d->live ? d->live->attributes[a].text : NULL;
+}
+
+/* What a rule's settings are compared with, and what their undo writes. */
+static uint64_t hash_settings(const Device *d, uint64_t h) {
+        h = hash_text(h, live_text(d, PCI_ATTRIBUTE_D3COLD_ALLOWED));
+        h = hash_number(h, d->config ? d->config->device_control & PCI_EXP_DEVCTL_NOSNOOP_EN : 0);
+        h = hash_text(h, d->group ? d->group->facts.type : NULL);
+        for (unsigned bar = 0; bar < 6; bar++)
+                h = hash_number(h, pci_facts_resource(&d->facts, bar)->size);
+        return h;
+}
+
+static uint64_t hash_reset(const Engine *e, const Device *d, uint64_t h) {
+        _cleanup_strv_ char **hits = NULL;
+        char method[PCI_RESET_METHODS_MAX];
+
+        h = hash_text(h, d->facts.reset_method);
+        if (inventory_reset_hits(e->inventory, d, method, &hits) < 0)
+                return hash_number(h, 0); /* out of memory: stale rather than not */
+        for (size_t i = 0; hits && hits[i]; i++)
+                h = hash_text(h, hits[i]);
+        return h;
+}
+
+static void hash_device(const Engine *e, const Device *d, uint64_t h[_FACTS_MAX]) {
         const PciFacts *f = &d->facts;
 
         h[FACTS_IDENTITY] = hash_number(h[FACTS_IDENTITY], pci_address_key(f->address));
@@ -65,6 +100,9 @@ static void hash_device(const Device *d, uint64_t h[_FACTS_MAX]) {
         h[FACTS_GROUPS] = hash_number(h[FACTS_GROUPS], d->group ? d->group->n_devices : 0);
         h[FACTS_GROUPS] = hash_number(
                 h[FACTS_GROUPS], d->group ? iommu_group_facts_has_direct(&d->group->facts) : 0);
+        h[FACTS_FUNCTIONS] = hash_text(h[FACTS_FUNCTIONS], live_text(d, PCI_ATTRIBUTE_SRIOV_NUMVFS));
+        h[FACTS_SETTINGS] = hash_settings(d, h[FACTS_SETTINGS]);
+        h[FACTS_RESET] = hash_reset(e, d, h[FACTS_RESET]);
 }
 
 void engine_token(const Engine *e, const AskedFor *asked, const char *owner,
@@ -87,7 +125,7 @@ void engine_token(const Engine *e, const AskedFor *asked, const char *owner,
                 for (size_t k = 0; k < asked->n_devices; k++)
                         requested |= asked->devices[k] == members[i];
                 h[FACTS_REQUEST] = hash_number(h[FACTS_REQUEST], requested);
-                hash_device(members[i], h);
+                hash_device(e, members[i], h);
         }
         for (size_t i = 0; i < _FACTS_MAX; i++)
                 at += (size_t) snprintf(ret + at, TOKEN_MAX - at, "%s%016llx", i > 0 ? "-" : "",

@@ -3,8 +3,9 @@
 /*
  * Choosing sets. Every place where a set could be (right below a port, below a bridge, on a NUMA
  * node, on the host) is searched for its best set, whatever the nearness; the best of all places is
- * the best of all, since all sets whose smallest place it is are equally near. Where wants do not compete for functions and no two
- * candidates share a group, the cheapest ones are the best set and no search is needed. Otherwise
+ * the best of all, since all sets whose smallest place it is are equally near. Where wants do not
+ * compete for functions and no two candidates share a group, the cheapest ones are the best set and
+ * no search is needed. Otherwise
  * a matching (polynomial) says whether there is a set at all, and a depth-first search with a
  * bounded number of steps makes it better. Nothing here is recursive, and the steps depend on
  * nothing but the question, so the same question has the same answer.

@@ -271,6 +271,10 @@ void inventory_view(const Inventory *i, const Device *d, PciView *ret);
  * the path of errors, what a reset also hits, the port above, virtual functions. */
 void inventory_add_surroundings(const Inventory *i, const Device *d, PciTopic topic, Json *j);
 
+/* Functions that a reset of this one takes along: by its first method, the one that the kernel would use. strv,
+ * sorted, maybe NULL; method is "" where it has none. 0, -ENOMEM. */
+int inventory_reset_hits(const Inventory *i, const Device *d, char method[PCI_RESET_METHODS_MAX], char ***ret);
+
 /* Takes over facts and use (moved, the caller's are left empty; use NULL keeps the known one). Adds or updates; links
  * to its group (made if missing). Another identity at the same address forgets what was read of the old one.
  * 0, -ENOMEM. */

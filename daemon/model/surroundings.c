@@ -252,6 +252,29 @@ static void add_below(const Inventory *i, const Device *bridge, const Device *ex
                         (void) json_append_string(list, PCI_ADDRESS_TEXT(i->sorted[k]->facts.address));
 }
 
+int inventory_reset_hits(const Inventory *i, const Device *d, char method[PCI_RESET_METHODS_MAX], char ***ret) {
+        size_t n = strcspn(d->facts.reset_method, " ");
+        _cleanup_strv_ char **hits = NULL;
+        const Device *bridge = parent_of(i, d);
+        bool bus;
+
+        assert(i);
+        assert(d);
+        assert(ret);
+        (void) snprintf(method, PCI_RESET_METHODS_MAX, "%.*s", (int) n, d->facts.reset_method);
+        bus = streq(method, "bus") || streq(method, "cxl_bus");
+        for (size_t k = 0; n > 0 && k < i->n_devices; k++) {
+                const Device *other = i->sorted[k];
+                bool hit = other->facts.is_vf && pci_address_equal(other->facts.physfn, d->facts.address);
+
+                hit = hit || (bus && bridge && other != d && is_below(i, other, bridge));
+                if (hit && strv_extend(&hits, PCI_ADDRESS_TEXT(other->facts.address)) < 0)
+                        return -ENOMEM;
+        }
+        *ret = TAKE_PTR(hits);
+        return 0;
+}
+
 static void add_also_hits(const Inventory *i, const Device *d, Json *j) {
         static const char *const of_bus[] = { "bus", "cxl_bus" };
         static const char *const of_function[] = { "device_specific", "acpi", "flr", "af_flr", "pm" };

@@ -45,7 +45,8 @@ int step_do_await_vfs(StepRun *s) {
                 if (i == n)
                         return 0;
                 if (now_boottime() >= until) {
-                        (void) snprintf(s->detail, sizeof(s->detail), "virtual function %u of %u is not there", i + 1, n);
+                        (void) snprintf(s->detail, sizeof(s->detail), "virtual function %u of %u is not there",
+                                        i + 1, n);
                         return -ETIMEDOUT;
                 }
                 if (!worker_pause(s->w, POLL_MSEC))
@@ -189,7 +190,8 @@ int step_do_setting(StepRun *s, const char *value) {
         if (r >= 0 || r == -ENODEV || s->plan->kind != PLAN_RELEASE || !step_type_is_setting(s->step->type))
                 return r;
         free(s->evidence);
-        s->evidence = strjoinf("not taken back: %s%s%s", r == -STEP_ERROR_READ_BACK ? "the write changed nothing" : errno_text(r),
+        s->evidence = strjoinf("not taken back: %s%s%s",
+                               r == -STEP_ERROR_READ_BACK ? "the write changed nothing" : errno_text(r),
                                s->detail[0] ? ", " : "", s->detail);
         return 0;
 }

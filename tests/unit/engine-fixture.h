@@ -24,7 +24,7 @@ typedef struct Answer { /* of the last request */
         ErrorCode code;
         char message[ERROR_MESSAGE_MAX];
         char *details, *json;
-        char token[160];
+        char token[256];
         char assignment[ASSIGNMENT_ID_MAX];
         uint64_t job;
         size_t n_fds;

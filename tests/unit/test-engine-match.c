@@ -290,7 +290,7 @@ START_TEST(a_plan_ranks_and_claims_nothing) {
         AssignOptions o = persistent();
         _cleanup_json_ Json *j = NULL;
         const char *near = NULL;
-        char token[160];
+        char token[256];
 
         world_init(&w);
         world_settle(&w);

@@ -203,7 +203,7 @@ END_TEST
 START_TEST(token_is_compare_and_swap) {
         _cleanup_world_ World w;
         AssignOptions o = persistent();
-        char token[160];
+        char token[256];
         _cleanup_error_ Error err = ERROR_INIT;
 
         world_init(&w);
