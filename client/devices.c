@@ -152,6 +152,7 @@ Json *device_to_json(const Json *p, Names *names) {
         set_text(j, "owner", p, "Owner");
         set_copy(j, "assignable", p, "Assignable");
         set_copy(j, "blockers", p, "Blockers");
+        set_copy(j, "drift", p, "Drift");
         return j;
 }
 

@@ -48,6 +48,8 @@ const Verb verbs[] = {
         { "acknowledge", "ASSIGNMENT|DEVICE NUMBER", "events up to this number are known", NULL,
           0, 2, 2, verb_acknowledge },
         { "reset", "DEVICE", "reset a function that nobody holds", NULL, 0, 1, 1, verb_reset },
+        { "adopt", "DEVICE", "take what a foreign hand changed as what is meant", NULL, 0, 1, 1, verb_adopt },
+        { "restore", "DEVICE", "undo what a foreign hand changed", NULL, 0, 1, 1, verb_restore },
         { "vfs", "DEVICE NUMBER", "set the number of SR-IOV virtual functions",
           "Waits until all of them are there, each in its IOMMU group and with its driver; otherwise the former\n"
           "number is set again. Refused while one of them is assigned or held.",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What concerns the host or one device of it: doctor, snapshot, rescan, reset, vfs.
+ * What concerns the host or one device of it: doctor, snapshot, rescan, reset, adopt, restore, vfs.
  */
 
 #include "verbs.h"
@@ -155,20 +155,33 @@ int verb_rescan(const Arguments *a) {
         return r < 0 ? client_broken(r, "rescan") : call_for_job(bus, a, call, "rescan");
 }
 
-int verb_reset(const Arguments *a) {
+/* A method of one device, without options. */
+static int device_job(const Arguments *a, const char *verb, const char *method) {
         _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_message_ sd_bus_message *call = NULL;
-        _cleanup_free_ char *path = NULL, *what = describe_words("reset", a->words, 1);
+        _cleanup_free_ char *path = NULL, *what = describe_words(verb, a->words, 1);
         int r = client_connect(a, &bus);
 
         if (r == 0)
                 r = client_find_device(bus, a->words[0], &path);
         if (r == 0)
-                r = client_new_call(bus, path, BUS_INTERFACE_DEVICE, "Reset", &call);
+                r = client_new_call(bus, path, BUS_INTERFACE_DEVICE, method, &call);
         if (r > 0)
                 return r;
         r = sd_bus_message_append(call, "a{sv}", 0);
         return r < 0 ? client_broken(r, what) : call_for_job(bus, a, call, what);
+}
+
+int verb_reset(const Arguments *a) {
+        return device_job(a, "reset", "Reset");
+}
+
+int verb_adopt(const Arguments *a) {
+        return device_job(a, "adopt", "Adopt");
+}
+
+int verb_restore(const Arguments *a) {
+        return device_job(a, "restore", "Restore");
 }
 
 int verb_vfs(const Arguments *a) {

@@ -26,6 +26,8 @@ int verb_monitor(const Arguments *a);
 int verb_snapshot(const Arguments *a);
 int verb_rescan(const Arguments *a);
 int verb_settle(const Arguments *a);
+int verb_adopt(const Arguments *a);
 int verb_reset(const Arguments *a);
+int verb_restore(const Arguments *a);
 int verb_vfs(const Arguments *a);
 int verb_sim(const Arguments *a);

@@ -124,6 +124,10 @@ GETTER(get_assignable) {
         sink_bool(s, strv_length(DEVICE->blockers) == 0);
 }
 
+GETTER(get_drift) {
+        sink_strv(s, DEVICE->drift);
+}
+
 GETTER(get_blockers) {
         sink_strv(s, DEVICE->blockers);
 }
@@ -153,6 +157,7 @@ static const Property properties[] = {
         { "Owner", "s", get_owner, true },
         { "Assignable", "b", get_assignable, true },
         { "Blockers", "as", get_blockers, true },
+        { "Drift", "as", get_drift, true },
 };
 
 /* ---- methods ---- */
@@ -226,6 +231,40 @@ int device_reset(Call *q, Error *err) {
                                    call_engine_job, q, err);
 }
 
+/* What a method with no options but its object begins with. */
+static int device_of_call(Call *q, Error *err, Caller *c, const Device **ret) {
+        void *d;
+        int r = options_read_none(q->message, err);
+
+        if (r >= 0)
+                r = call_find(q, OBJECT_DEVICE, err, &d);
+        if (r < 0)
+                return r;
+        call_caller(q, c);
+        *ret = d;
+        return 0;
+}
+
+int device_adopt(Call *q, Error *err) {
+        const Device *d;
+        Caller c;
+        int r = device_of_call(q, err, &c, &d);
+
+        if (r < 0)
+                return r;
+        return engine_adopt(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), call_engine_job, q, err);
+}
+
+int device_restore(Call *q, Error *err) {
+        const Device *d;
+        Caller c;
+        int r = device_of_call(q, err, &c, &d);
+
+        if (r < 0)
+                return r;
+        return engine_restore(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), call_engine_job, q, err);
+}
+
 int device_set_virtual_functions(Call *q, Error *err) {
         VfsOptions options = {};
         static const OptionRow rows[] = {
@@ -283,10 +322,17 @@ static const sd_bus_vtable vtable[] = {
         CHANGES("Owner", "s"),
         CHANGES("Assignable", "b"),
         CHANGES("Blockers", "as"),
+        CHANGES("Drift", "as"),
         SD_BUS_METHOD_WITH_ARGS("GetFacts",
                 SD_BUS_ARGS("as", topics, "a{sv}", options), SD_BUS_RESULT("a{sv}", facts),
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Reset",
+                SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job),
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Adopt",
+                SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job),
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Restore",
                 SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job),
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("SetVirtualFunctions",

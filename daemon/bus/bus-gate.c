@@ -38,6 +38,8 @@ const GateRow gate_table[] = {
         { MANAGER, "GetPolicy", ACTION_NONE, 0, gate_details_none, manager_get_policy },
         { DEVICE, "GetFacts", ACTION_NONE, 0, gate_details_object, device_get_facts },
         { DEVICE, "Reset", ACTION_RESET, 0, gate_details_object, device_reset },
+        { DEVICE, "Adopt", ACTION_MANAGE_OTHERS, 0, gate_details_object, device_adopt },
+        { DEVICE, "Restore", ACTION_MANAGE_OTHERS, 0, gate_details_object, device_restore },
         { DEVICE, "SetVirtualFunctions", ACTION_ASSIGN, 0, gate_details_object, device_set_virtual_functions },
         { ASSIGNMENT, "Open", ACTION_MANAGE_OTHERS, GATE_OWNER, gate_details_object, assignment_open },
         { ASSIGNMENT, "Attach", ACTION_MANAGE_OTHERS, GATE_OWNER, gate_details_object, assignment_attach },

@@ -332,6 +332,8 @@ int list_devices(Call *q, Error *err);
 int list_assignments(Call *q, Error *err);
 int device_get_facts(Call *q, Error *err);
 int device_reset(Call *q, Error *err);
+int device_adopt(Call *q, Error *err);
+int device_restore(Call *q, Error *err);
 int device_set_virtual_functions(Call *q, Error *err);
 int assignment_open(Call *q, Error *err);
 int assignment_attach(Call *q, Error *err);

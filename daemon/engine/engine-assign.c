@@ -99,6 +99,7 @@ static void assign_done(Task *t) {
                              a->force ? ", by force: " : "", a->force ? a->force_reason : "");
         }
         task_free(t);
+        engine_drift_planned(e, a->plan);
         r = owner_set_deadline(e, a);
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to watch the deadline of assignment %s: %m",

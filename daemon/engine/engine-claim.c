@@ -349,8 +349,11 @@ void engine_unclaim(Engine *e, Assignment *a) {
                 Device *d = inventory_device(e->inventory, a->plan->devices[i].address);
                 Group *g = inventory_group(e->inventory, a->plan->devices[i].group);
 
-                if (d && d->assignment == a)
+                if (d && d->assignment == a) {
                         d->assignment = NULL;
+                        strv_free(d->drift); /* there is nothing that it could differ from */
+                        d->drift = NULL;
+                }
                 if (g && g->assignment == a)
                         g->assignment = NULL;
                 if (d && d->group && d->group->assignment == a)

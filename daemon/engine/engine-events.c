@@ -102,7 +102,7 @@ int engine_put_device(Engine *e, PciFacts *facts, PciUse *use) {
                 engine_device_inserted(e, d);
         engine_update_verdicts(e, d, d);
         engine_device_changed(e, d);
-        engine_check_drift(e, d);
+        (void) engine_check_drift(e, d); /* reported above, with all that is shown when it goes out */
         return same && d->config ? 0 : engine_want_read(e, d->facts.address);
 }
 
@@ -124,7 +124,7 @@ int engine_add_device(Engine *e, PciAddress a) {
         return r == -ENODEV ? 0 : r; /* it has gone again: its own event follows */
 }
 
-static void lose_assigned(Engine *e, Assignment *a, Device *d) {
+void engine_lose_assigned(Engine *e, Assignment *a, Device *d) {
         if (a->state == ASSIGNMENT_RELEASED || a->state == ASSIGNMENT_FAILED)
                 return;
         (void) engine_step(e, a, ASSIGNMENT_EVENT_DEVICE_LOST);
@@ -148,7 +148,7 @@ void engine_remove_device(Engine *e, Device *d) {
                 d->gone = true;
                 engine_update_verdicts(e, d, d);
                 engine_device_changed(e, d);
-                lose_assigned(e, d->assignment, d);
+                engine_lose_assigned(e, d->assignment, d);
                 return;
         }
         g = d->group;
@@ -156,51 +156,6 @@ void engine_remove_device(Engine *e, Device *d) {
                 e->observer.device_removed(d, e->observer_userdata);
         inventory_remove_device(e->inventory, d);
         group_left(e, g);
-}
-
-/* ---- drift ---- */
-
-void engine_report_drift(Engine *e, Device *d, const Assignment *a, const char *what,
-                         const char *found, const char *expected) {
-        (void) log_context(&(LogContext) { .message_id = MESSAGE_DRIFT,
-                                          .device = PCI_ADDRESS_TEXT(d->facts.address),
-                                          .assignment = a->id,
-                                          .owner = a->owner },
-                           LOG_WARNING, 0,
-                           "%s: %s is \"%s\" and not \"%s\": somebody else changed it",
-                           PCI_ADDRESS_TEXT(d->facts.address), what, found, expected);
-        if (e->observer.drift)
-                e->observer.drift(d, what, found, expected, e->observer_userdata);
-}
-
-void engine_check_drift(Engine *e, Device *d) {
-        const Assignment *a = d->assignment;
-        const PlanDevice *p;
-        char found[16], expected[16];
-
-        /* While a plan of ours runs, it is the plan that changes things, and that checks them. */
-        if (!a || !a->plan || a->job || d->gone || engine_reservation_waits(a))
-                return;
-        if (a->state != ASSIGNMENT_ACTIVE && a->state != ASSIGNMENT_RESERVED)
-                return;
-        p = plan_find_device(a->plan, d->facts.address);
-        if (!p)
-                return;
-        if (!plan_device_is(p, &d->facts)) {
-                (void) snprintf(found, sizeof(found), "%04x:%04x", d->facts.vendor,
-                                d->facts.device);
-                (void) snprintf(expected, sizeof(expected), "%04x:%04x", p->vendor, p->device);
-                engine_report_drift(e, d, a, "identity", found, expected);
-                lose_assigned(e, d->assignment, d);
-                return;
-        }
-        if (!streq(d->facts.driver, strempty(p->driver)))
-                engine_report_drift(e, d, a, "driver", d->facts.driver, strempty(p->driver));
-        if (!d->group || d->group->id != p->group) {
-                (void) snprintf(found, sizeof(found), "%u", d->group ? d->group->id : 0);
-                (void) snprintf(expected, sizeof(expected), "%u", p->group);
-                engine_report_drift(e, d, a, "iommu-group", d->group ? found : "", expected);
-        }
 }
 
 /* ---- events ---- */
@@ -237,8 +192,9 @@ static void links_changed(Engine *e, Device *d, const HostEvent *event) {
                 group_left(e, before);
         if (!healthy && !links) /* what the links changed was reported with it */
                 engine_device_changed(e, d);
-        if (links)
-                engine_check_drift(e, d);
+        /* As for the report above: it goes out later, with all that is shown then. */
+        if (links && engine_check_drift(e, d) && d->drift)
+                engine_drift_look(e, d);
         if (links && d->read_error < 0)
                 (void) engine_want_read(
                         e, d->facts.address); /* what blocked the last reading may be over */

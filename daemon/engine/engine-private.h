@@ -366,7 +366,18 @@ int owner_restore(Engine *e, Assignment *a);
 void engine_handle_event(const HostEvent *event, void *userdata);
 int engine_add_device(Engine *e, PciAddress a);
 void engine_remove_device(Engine *e, Device *d);
-void engine_check_drift(Engine *e, Device *d);
+void engine_lose_assigned(Engine *e, Assignment *a, Device *d);
+
+/* ---- drift (engine-drift.c) ---- */
+
+/* Compares with what the assignment left, and signals what is new. True if what is shown changed: the caller reports the
+ * device. */
+bool engine_check_drift(Engine *e, Device *d);
+/* Reads what no event tells: a foreign hand that rebound a device may have written its driver override as well. */
+void engine_drift_look(Engine *e, const Device *d);
+void engine_drift_over(Engine *e, Device *d);
+/* A plan of ours left these devices so. */
+void engine_drift_planned(Engine *e, const Plan *plan);
 /* Does what rules say of devices that nobody asked for, a few at a time (engine-arrival.c). */
 void engine_arrivals(Engine *e);
 /* It came after the start, or another card came in its place. */

@@ -84,6 +84,12 @@ void engine_took_devices(Engine *e, const PciAddress *devices, size_t n) {
                         engine_update_verdicts(e, d, d);
                 engine_device_changed(e, d);
         }
+        for (size_t i = 0; i < n; i++) {
+                Device *d = inventory_device(e->inventory, devices[i]);
+
+                if (d && d->assignment)
+                        (void) engine_check_drift(e, d); /* reported above */
+        }
         engine_look(e);
         engine_reservations_try(e);
 }

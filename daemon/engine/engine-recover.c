@@ -175,7 +175,7 @@ static int recover_settled(Engine *e, Assignment *a) {
                 Device *d = inventory_device(e->inventory, a->plan->devices[i].address);
 
                 if (d && d->assignment == a)
-                        engine_check_drift(e, d);
+                        (void) engine_check_drift(e, d); /* nobody looks yet */
         }
         if (a->attach_deadline > 0)
                 (void) owner_set_deadline(e, a);

@@ -210,6 +210,10 @@ typedef struct VfsOptions {
         bool no_wait;
 } VfsOptions;
 /* Answers when all of them are there, read, each in its group and with its driver. */
+/* After drift: take what is there as what is meant, or end the claim on what is not ours any more; or bring back what
+ * the assignment needs. ERROR_INVALID without drift. answer: job. */
+int engine_adopt(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err);
+int engine_restore(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err);
 int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n, const VfsOptions *o,
                       EngineReply reply, void *userdata, Error *err);
 /* Reads again; not the kernel's rescan of its buses. */

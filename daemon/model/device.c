@@ -82,6 +82,7 @@ Device *device_free(Device *d) {
         free(d->quarantine);
         free(d->held_from);
         free(d->dirty_owner);
+        strv_free(d->drift);
         free(d);
         return NULL;
 }

@@ -67,6 +67,7 @@ struct Device {
         char *quarantine;       /* reason; NULL: not quarantined */
         char *dirty_owner;      /* last owner, of whom it was not cleaned since; NULL: clean */
         uid_t dirty_uid;
+        char **drift;           /* strv "driver: nvidia, expected vfio-pci": what a foreign hand changed */
         DeviceHealth health;
         bool inserted;          /* it came after the start */
         bool arrived;           /* what its rule says of a device that nobody asked for was looked at */
