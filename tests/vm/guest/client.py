@@ -200,6 +200,14 @@ class Receiver:
         self.process.wait()
 
 
+def device_path(pci):
+    """The object of one function."""
+    bus = Bus()
+    path = bus.manager('GetDevice', '(s)', pci)[0]
+    bus.close()
+    return path
+
+
 def restart_killed(signum=signal.SIGKILL):
     """Kill the daemon where it stands and wait until the service manager has it up again."""
     pid = service_pid()
