@@ -5,8 +5,8 @@
  * has read everything after its start, `inserted` of those that come later. Hold: bound to a VFIO
  * driver without an owner. Claim: taken from its host driver and kept from the next one by the
  * override, bound to nothing until it is assigned. Each is a job with a plan in the journal like any
- * other; nothing is held that safety finds a reason against. A device is looked at once; a reload
- * does not do it again.
+ * other, which a crash or a hang finds done to its end; nothing is held that safety finds a reason
+ * against. A device is looked at once; a reload does not do it again.
  */
 
 #include <assert.h>
@@ -123,24 +123,28 @@ static void arrival_end(Task *t, JobState state, Error *err) {
         engine_arrivals(e);
 }
 
-static void arrival_done(Task *t) {
-        Engine *e = t->engine;
-        const Arrival *a = t->data;
-        Device *d = inventory_device(e->inventory, a->address);
-        const char *before = t->plan->devices->driver_before;
+bool engine_take_held(Engine *e, const Plan *plan) {
+        const PlanDevice *p = plan->devices;
+        Device *d = inventory_device(e->inventory, p->address);
+        bool held, free_of_host;
 
-        if (d && free_and_strdup(&d->held_from, before) < 0)
+        assert(plan->n_devices == 1);
+        held = d && streq(d->facts.driver, p->driver);
+        free_of_host = d && !d->facts.driver[0];
+        if (!held && !free_of_host)
+                return false;
+        if (free_and_strdup(&d->held_from, p->driver_before) < 0)
                 log_warning("Not enough memory to remember what had %s",
-                            PCI_ADDRESS_TEXT(a->address));
+                            PCI_ADDRESS_TEXT(p->address));
         (void) log_context(&(LogContext) { .message_id = MESSAGE_HELD,
-                                           .device = PCI_ADDRESS_TEXT(a->address) },
-                           LOG_NOTICE, 0, "%s is %s by rule%s%s%s", PCI_ADDRESS_TEXT(a->address),
-                           a->what == POLICY_HOLD ? "held" : "claimed",
-                           before[0] ? "; " : ": no host driver touched it", before,
-                           before[0] ? " had it first" : "");
-        if (d)
-                engine_device_changed(e, d);
-        arrival_end(t, JOB_DONE, NULL);
+                                           .device = PCI_ADDRESS_TEXT(p->address) },
+                           LOG_NOTICE, 0, "%s is %s by rule%s%s%s", PCI_ADDRESS_TEXT(p->address),
+                           held ? "held" : "claimed",
+                           p->driver_before[0] ? "; " : ": no host driver touched it",
+                           p->driver_before, p->driver_before[0] ? " had it first" : "");
+        engine_update_verdicts(e, d, d); /* rules may go by that driver */
+        engine_device_changed(e, d);
+        return true;
 }
 
 static void arrival_undo(Task *t) {
@@ -172,9 +176,10 @@ static void plan_finished(Task *t, const HostResult *result) {
         if (store_end(e->store, t->plan->id, result->outcome, NULL) < 0)
                 log_warning("Failed to record the end of plan %s; a restart looks at it again",
                             t->plan->id);
-        if (result->outcome == HOST_OUTCOME_DONE)
-                arrival_done(t);
-        else
+        if (result->outcome == HOST_OUTCOME_DONE) {
+                (void) engine_take_held(e, t->plan); /* a foreign hand may have been faster */
+                arrival_end(t, JOB_DONE, NULL);
+        } else
                 arrival_end(t, JOB_FAILED, &err);
 }
 
@@ -263,7 +268,7 @@ static int arrive(Engine *e, Device *d) {
         PolicyArrival what = arrival_of(e, d);
         int r;
 
-        if (what == POLICY_LEAVE || d->assignment || d->job || d->gone || d->stuck ||
+        if (what == POLICY_LEAVE || d->assignment || d->gone || d->stuck ||
             is_settled_so(d, what))
                 return 0;
         against = reason_against(e, d);
@@ -280,26 +285,26 @@ static int arrive(Engine *e, Device *d) {
 }
 
 void engine_arrivals(Engine *e) {
-        bool unread = false;
+        bool later = false;
 
         assert(e);
-        if (!e->settled || !e->arrivals_due)
+        if (!e->settled || !e->arrivals_due || e->looking_at_arrivals)
                 return;
+        e->looking_at_arrivals = true; /* a job that fails at once comes here again */
         for (size_t i = 0; i < e->inventory->n_devices; i++) {
                 Device *d = e->inventory->sorted[i];
 
                 if (d->arrived)
                         continue;
-                if (!d->config && d->read_error == 0) {
-                        unread = true; /* comes again when it is read */
+                if ((!d->config && d->read_error == 0) || d->job || e->n_arriving >= ARRIVALS_AT_ONCE) {
+                        later = true; /* when it is read, or a job has ended */
                         continue;
                 }
-                if (e->n_arriving >= ARRIVALS_AT_ONCE)
-                        return;
                 d->arrived = true;
                 (void) arrive(e, d); /* either way this one was looked at */
         }
-        e->arrivals_due = unread;
+        e->arrivals_due = later;
+        e->looking_at_arrivals = false;
 }
 
 void engine_device_inserted(Engine *e, Device *d) {

@@ -119,6 +119,7 @@ void engine_job_finish(Engine *e, Job *j, JobState s, Error *result) {
         /* Who waits is answered first: signals are for those who watch. */
         answer_waiting(e, j);
         engine_job_changed(e, j);
+        engine_arrivals(e); /* some may have waited for the device */
 }
 
 unsigned engine_jobs_running(const Engine *e, uid_t uid, bool all) {

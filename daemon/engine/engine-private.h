@@ -78,6 +78,7 @@ struct Engine {
 
         unsigned n_arriving;     /* engine-arrival.c */
         bool arrivals_due;       /* some device was not looked at */
+        bool looking_at_arrivals;
 
         Policy *policy;          /* in force; what is built in where no file says more */
         char *policy_refusal;    /* none could be read since the start: why; nothing is assigned */
@@ -380,6 +381,8 @@ void engine_drift_over(Engine *e, Device *d);
 void engine_drift_planned(Engine *e, const Plan *plan);
 /* Does what rules say of devices that nobody asked for, a few at a time (engine-arrival.c). */
 void engine_arrivals(Engine *e);
+/* What a hold's plan has left is known: remembers it. false: the host has it. */
+bool engine_take_held(Engine *e, const Plan *plan);
 /* It came after the start, or another card came in its place. */
 void engine_device_inserted(Engine *e, Device *d);
 /* Of a device with an assignment: the log and the signal. */

@@ -99,6 +99,7 @@ static void undo_done(Task *t, Assignment *a) {
         Engine *e = t->engine;
         Job *j = task_job(t);
         _cleanup_error_ Error err = ERROR_INIT;
+        bool held;
         int r;
 
         /* An attach or a count of virtual functions leaves its assignment; an assign takes it
@@ -117,8 +118,10 @@ static void undo_done(Task *t, Assignment *a) {
                 engine_audit(a, MESSAGE_RECOVERED, LOG_NOTICE, "Undone after an unknown outcome");
         if (a && a->job == j)
                 a->job = NULL;
+        /* Only an assignment is undone: what a rule wanted is done to its end. */
+        held = t->plan->kind == PLAN_HOLD && engine_take_held(e, t->plan);
         if (j)
-                engine_job_finish(e, j, JOB_FAILED, &err);
+                engine_job_finish(e, j, held ? JOB_DONE : JOB_FAILED, held ? NULL : &err);
         engine_refresh_plan(e, t->plan);
         if (drop && a->state == ASSIGNMENT_RESERVED)
                 engine_reservation_failed(e, a, NULL); /* it is tried again */
