@@ -102,33 +102,60 @@ static bool is_cxl(const PolicySubject *s) {
         return s->config && s->config->is_cxl;
 }
 
-static bool alternative_holds(const PolicyCondition *c, size_t i, const PolicySubject *s) {
+/* A subject's numbers, each looked for once however many rules ask. */
+typedef struct Seen {
+        const PolicySubject *subject;
+        unsigned asked, known; /* bits by PolicySelector */
+        uint64_t numbers[_POLICY_SELECTOR_MAX];
+} Seen;
+
+static bool seen_number(Seen *seen, PolicySelector selector, uint64_t *ret) {
+        unsigned bit = 1U << selector;
+
+        if (!(seen->asked & bit)) {
+                seen->asked |= bit;
+                if (policy_fact_number(seen->subject, selector, seen->numbers + selector))
+                        seen->known |= bit;
+        }
+        if (!(seen->known & bit))
+                return false;
+        *ret = seen->numbers[selector];
+        return true;
+}
+
+static bool alternative_holds(const PolicyCondition *c, size_t i, Seen *seen) {
         const PolicyAlternative *a = c->alternatives + i;
         char buffer[PCI_ADDRESS_MAX];
         const char *text;
         uint64_t number;
 
         if (a->glob) {
-                text = policy_fact_text(s, c->selector, buffer);
+                text = policy_fact_text(seen->subject, c->selector, buffer);
                 return text && glob_matches(a->glob, text);
         }
         if (c->selector == POLICY_SELECTOR_KIND && a->value == POLICY_KIND_CXL)
-                return is_cxl(s);
-        return policy_fact_number(s, c->selector, &number) && (number & a->mask) == a->value;
+                return is_cxl(seen->subject);
+        return seen_number(seen, c->selector, &number) && (number & a->mask) == a->value;
 }
 
-bool policy_condition_holds(const PolicyCondition *c, const PolicySubject *s) {
-        assert(c);
-        assert(s);
+static bool condition_holds(const PolicyCondition *c, Seen *seen) {
         for (size_t i = 0; i < c->n; i++)
-                if (alternative_holds(c, i, s))
+                if (alternative_holds(c, i, seen))
                         return true;
         return false;
 }
 
-static bool matches(const PolicyCompiled *c, const PolicySubject *s) {
+bool policy_condition_holds(const PolicyCondition *c, const PolicySubject *s) {
+        Seen seen = { .subject = s };
+
+        assert(c);
+        assert(s);
+        return condition_holds(c, &seen);
+}
+
+static bool matches(const PolicyCompiled *c, Seen *seen) {
         for (size_t i = 0; i < c->n_conditions; i++)
-                if (!policy_condition_holds(c->conditions + i, s))
+                if (!condition_holds(c->conditions + i, seen))
                         return false;
         return true;
 }
@@ -168,7 +195,9 @@ static size_t next_rule(Cursors *c) {
 }
 
 const PolicyRule *policy_match(const Policy *p, const PolicySubject *s) {
+        Seen seen = { .subject = s };
         const PciFacts *f;
+        uint64_t kind = PCI_KIND_OTHER;
         Cursors c = {};
         size_t i;
 
@@ -180,12 +209,13 @@ const PolicyRule *policy_match(const Policy *p, const PolicySubject *s) {
         add_key(&c, &p->index, POLICY_INDEX_VENDOR_DEVICE, (uint64_t) f->vendor << 16 | f->device);
         add_key(&c, &p->index, POLICY_INDEX_VENDOR, f->vendor);
         add_key(&c, &p->index, POLICY_INDEX_CLASS, f->class_code >> 16);
-        add_key(&c, &p->index, POLICY_INDEX_KIND, pci_kind_from_class(f->class_code));
+        (void) seen_number(&seen, POLICY_SELECTOR_KIND, &kind); /* a class has always one */
+        add_key(&c, &p->index, POLICY_INDEX_KIND, kind);
         if (is_cxl(s))
                 add_key(&c, &p->index, POLICY_INDEX_CXL, 0);
         add_list(&c, &p->index, &p->index.any);
         while ((i = next_rule(&c)) != SIZE_MAX)
-                if (matches(p->rules[i], s))
+                if (matches(p->rules[i], &seen))
                         return &p->rules[i]->rule;
         return &p->defaults;
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Instruction counts of inventory, object reply and event path: the same each time, whatever else the machine does.
+"""Instruction counts of inventory, object reply, event path, verdicts and load of a policy: the same each time, whatever
+else the machine does.
 
 The record (callgrind.json) holds counts by machine, compiler and libraries, since their code is counted as well. Where this
 combination has no record yet, the growth from 64 to 512 functions is the gate: linear for the whole, none for one event.
@@ -91,10 +92,26 @@ def count_event(bench, functions):
     return total(output)
 
 
+def count_verdicts(bench, functions):
+    output = bench.directory / f"verdicts-{functions}.callgrind"
+    bench.must([*valgrind(output, VERDICTS_FUNCTION), bench.program("bench-policy"), "verdicts", bench.policy(1000), "1",
+                functions])
+    return total(output)
+
+
+def count_load(bench, functions):
+    output = bench.directory / f"load-{functions}.callgrind"
+    bench.must([*valgrind(output, LOAD_FUNCTION), bench.program("bench-policy"), "load", bench.policy(functions), "1"])
+    return total(output)
+
+
 # Where counting starts and stops: the functions that answer GetManagedObjects and that take an event.
 OBJECTS_FUNCTION = "on_manager_path"
 EVENT_FUNCTION = "engine_handle_event"
-FIGURES = {"inventory": count_scan, "objects": count_objects, "event": count_event}
+VERDICTS_FUNCTION = "judge"
+LOAD_FUNCTION = "policy_compile"
+FIGURES = {"inventory": count_scan, "objects": count_objects, "event": count_event, "verdicts": count_verdicts,
+           "policy": count_load}
 
 
 def run(bench, record):
@@ -110,7 +127,7 @@ def run(bench, record):
         growth = large / small
         bench.report.gate(f"{name}: instructions, {LARGE} to {SMALL} functions", growth,
                           1.1 if name == "event" else 8.8, f"{large} instructions")
-        if key in known and not record:
+        if name in known.get(key, {}) and not record:
             bench.report.gate(f"{name}: instructions to the record", large / known[key][name], TOLERANCE,
                               f"record {known[key][name]}")
     if record:
