@@ -26,6 +26,7 @@
 #define TAKES_MEMLOCK (1U << 15)
 #define TAKES_DRIVER (1U << 21) /* --driver alone */
 #define TAKES_REPLAY (1U << 16)  /* --snapshot --policy --against */
+#define TAKES_REASON (1U << 24)  /* --reason alone */
 #define TAKES_MATCH (1U << 20)   /* --match: wants instead of device names */
 
 typedef struct Arguments {

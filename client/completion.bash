@@ -37,7 +37,7 @@ _pciassignctl() {
                 words=("${verbs[@]}")
         else
                 case $verb in
-                list | show | plan | assign | run | explain | reset | adopt | restore | vfs) mapfile -t words < <(_pciassignctl_devices) ;;
+                list | show | plan | assign | run | explain | reset | quarantine | unquarantine | adopt | restore | vfs) mapfile -t words < <(_pciassignctl_devices) ;;
                 release | attach | open | events | acknowledge)
                         mapfile -t words < <(_pciassignctl_assignments; _pciassignctl_devices) ;;
                 sim) words=(run advance inject clear hold unhold rebind override remove surprise-remove add lose-events) ;;

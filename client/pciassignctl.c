@@ -50,6 +50,9 @@ const Verb verbs[] = {
         { "reset", "DEVICE", "reset a function that nobody holds", NULL, 0, 1, 1, verb_reset },
         { "adopt", "DEVICE", "take what a foreign hand changed as what is meant", NULL, 0, 1, 1, verb_adopt },
         { "restore", "DEVICE", "undo what a foreign hand changed", NULL, 0, 1, 1, verb_restore },
+        { "quarantine", "DEVICE", "let nobody have a function", NULL, TAKES_REASON, 1, 1, verb_quarantine },
+        { "unquarantine", "DEVICE", "verify that a function is clean, and let it be assigned again", NULL, 0, 1, 1,
+          verb_unquarantine },
         { "vfs", "DEVICE NUMBER", "set the number of SR-IOV virtual functions",
           "Waits until all of them are there, each in its IOMMU group and with its driver; otherwise the former\n"
           "number is set again. Refused while one of them is assigned or held.",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What concerns the host or one device of it: doctor, snapshot, rescan, reset, adopt, restore, vfs.
+ * What concerns the host or one device of it: doctor, snapshot, rescan, reset, quarantine, adopt, restore, vfs.
  */
 
 #include "verbs.h"
@@ -155,8 +155,8 @@ int verb_rescan(const Arguments *a) {
         return r < 0 ? client_broken(r, "rescan") : call_for_job(bus, a, call, "rescan");
 }
 
-/* A method of one device, without options. */
-static int device_job(const Arguments *a, const char *verb, const char *method) {
+/* A method of one device with options alone, after a text where it takes one. */
+static int call_device(const Arguments *a, const char *verb, const char *method, const char *text) {
         _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_message_ sd_bus_message *call = NULL;
         _cleanup_free_ char *path = NULL, *what = describe_words(verb, a->words, 1);
@@ -168,20 +168,33 @@ static int device_job(const Arguments *a, const char *verb, const char *method) 
                 r = client_new_call(bus, path, BUS_INTERFACE_DEVICE, method, &call);
         if (r > 0)
                 return r;
-        r = sd_bus_message_append(call, "a{sv}", 0);
+        if (text)
+                r = sd_bus_message_append_basic(call, 's', text);
+        if (r >= 0)
+                r = sd_bus_message_append(call, "a{sv}", 0);
         return r < 0 ? client_broken(r, what) : call_for_job(bus, a, call, what);
 }
 
 int verb_reset(const Arguments *a) {
-        return device_job(a, "reset", "Reset");
+        return call_device(a, "reset", "Reset", NULL);
+}
+
+int verb_quarantine(const Arguments *a) {
+        if (!a->reason)
+                return complain(2, "quarantine wants --reason=TEXT: who finds it later must know why");
+        return call_device(a, "quarantine", "Quarantine", a->reason);
+}
+
+int verb_unquarantine(const Arguments *a) {
+        return call_device(a, "unquarantine", "Unquarantine", NULL);
 }
 
 int verb_adopt(const Arguments *a) {
-        return device_job(a, "adopt", "Adopt");
+        return call_device(a, "adopt", "Adopt", NULL);
 }
 
 int verb_restore(const Arguments *a) {
-        return device_job(a, "restore", "Restore");
+        return call_device(a, "restore", "Restore", NULL);
 }
 
 int verb_vfs(const Arguments *a) {

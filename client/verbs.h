@@ -29,5 +29,7 @@ int verb_settle(const Arguments *a);
 int verb_adopt(const Arguments *a);
 int verb_reset(const Arguments *a);
 int verb_restore(const Arguments *a);
+int verb_quarantine(const Arguments *a);
+int verb_unquarantine(const Arguments *a);
 int verb_vfs(const Arguments *a);
 int verb_sim(const Arguments *a);

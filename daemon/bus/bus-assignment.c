@@ -496,6 +496,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_SIGNAL_WITH_ARGS("RemovalRequested",
                 SD_BUS_ARGS("t", event, "s", device, "s", reason, "t", deadline), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Lost", SD_BUS_ARGS("t", event, "s", device), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("Quarantined", SD_BUS_ARGS("t", event, "s", device, "s", reason), 0),
         SD_BUS_VTABLE_END
 };
 /* clang-format on */

@@ -263,6 +263,16 @@ static int emit_removal_requested(Bus *b, BusPath path, const AssignmentNotice *
                                   strempty(n->device), reason, deadline);
 }
 
+static int emit_quarantined(Bus *b, BusPath path, const AssignmentNotice *n) {
+        _cleanup_json_ Json *details = NULL;
+        const char *reason = "", *text = strempty(n->details);
+
+        if (json_parse(text, strlen(text), JSON_LIMITS_DEFAULT, &details, NULL, NULL) >= 0)
+                (void) json_get_string(details, "reason", &reason); /* stays "" where it is not said */
+        return sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "tss", n->number,
+                                  strempty(n->device), reason);
+}
+
 static void on_assignment_notice(const Assignment *a, const AssignmentNotice *n, void *userdata) {
         BusPath path = bus_path_assignment(a->id);
         Bus *b = userdata;
@@ -275,6 +285,8 @@ static void on_assignment_notice(const Assignment *a, const AssignmentNotice *n,
         if (streq(n->kind, "Lost"))
                 r = sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "ts", n->number,
                                        strempty(n->device));
+        else if (streq(n->kind, "Quarantined"))
+                r = emit_quarantined(b, path, n);
         else if (streq(n->kind, "RemovalRequested"))
                 r = emit_removal_requested(b, path, n);
         else {

@@ -245,6 +245,31 @@ static int device_of_call(Call *q, Error *err, Caller *c, const Device **ret) {
         return 0;
 }
 
+int device_quarantine(Call *q, Error *err) {
+        const char *reason;
+        const Device *d;
+        Caller c;
+        int r = options_read_string(q->message, "reason", 256, err, &reason);
+
+        if (r >= 0)
+                r = device_of_call(q, err, &c, &d);
+        if (r < 0)
+                return r;
+        return engine_quarantine_device(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), reason,
+                                        call_engine_job, q, err);
+}
+
+int device_unquarantine(Call *q, Error *err) {
+        const Device *d;
+        Caller c;
+        int r = device_of_call(q, err, &c, &d);
+
+        if (r < 0)
+                return r;
+        return engine_unquarantine_device(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), call_engine_job, q,
+                                          err);
+}
+
 int device_adopt(Call *q, Error *err) {
         const Device *d;
         Caller c;
@@ -327,6 +352,12 @@ static const sd_bus_vtable vtable[] = {
                 SD_BUS_ARGS("as", topics, "a{sv}", options), SD_BUS_RESULT("a{sv}", facts),
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Reset",
+                SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job),
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Quarantine",
+                SD_BUS_ARGS("s", reason, "a{sv}", options), SD_BUS_RESULT("o", job),
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Unquarantine",
                 SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job),
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Adopt",

@@ -40,6 +40,8 @@ const GateRow gate_table[] = {
         { DEVICE, "Reset", ACTION_RESET, 0, gate_details_object, device_reset },
         { DEVICE, "Adopt", ACTION_MANAGE_OTHERS, 0, gate_details_object, device_adopt },
         { DEVICE, "Restore", ACTION_MANAGE_OTHERS, 0, gate_details_object, device_restore },
+        { DEVICE, "Quarantine", ACTION_RESET, 0, gate_details_object, device_quarantine },
+        { DEVICE, "Unquarantine", ACTION_RESET, 0, gate_details_object, device_unquarantine },
         { DEVICE, "SetVirtualFunctions", ACTION_ASSIGN, 0, gate_details_object, device_set_virtual_functions },
         { ASSIGNMENT, "Open", ACTION_MANAGE_OTHERS, GATE_OWNER, gate_details_object, assignment_open },
         { ASSIGNMENT, "Attach", ACTION_MANAGE_OTHERS, GATE_OWNER, gate_details_object, assignment_attach },

@@ -334,6 +334,8 @@ int device_get_facts(Call *q, Error *err);
 int device_reset(Call *q, Error *err);
 int device_adopt(Call *q, Error *err);
 int device_restore(Call *q, Error *err);
+int device_quarantine(Call *q, Error *err);
+int device_unquarantine(Call *q, Error *err);
 int device_set_virtual_functions(Call *q, Error *err);
 int assignment_open(Call *q, Error *err);
 int assignment_attach(Call *q, Error *err);

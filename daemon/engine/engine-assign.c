@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <fcntl.h>
 
+#include "engine/engine-clean.h"
 #include "engine/engine-kept.h"
 #include "engine/engine-policy.h"
 #include "engine/engine-settings.h"
@@ -189,6 +190,16 @@ static bool decide_again(Task *t, Assignment *a, const HostResult *result) {
         return read_facts(t) >= 0;
 }
 
+/* Of the owner before: its traces are gone, or the device is to be trusted no more. */
+static void settle_cleaning(Task *t, const Assignment *a, const HostResult *result) {
+        CleanSubject s = { .owner = "", .uid = UID_UNSET, .assignment = a->id, .event = "clean" };
+        PciAddress failed;
+
+        engine_clean_settle(t, result, &s, false);
+        if (result->outcome != HOST_OUTCOME_UNKNOWN && engine_clean_failed(t->plan, result, &failed))
+                engine_clean_quarantine(t, failed, &s, result->message);
+}
+
 static void plan_finished(Task *t, const HostResult *result) {
         Engine *e = t->engine;
         Assignment *a = inventory_assignment(e->inventory, t->assignment);
@@ -198,7 +209,7 @@ static void plan_finished(Task *t, const HostResult *result) {
         assert(a); /* claimed: nobody else drops it */
         if (PLANTED(JOURNAL_AFTER_KERNEL))
                 (void) store_begin(e->store, a->plan, a);
-        engine_kept_take(e, a->plan, result);
+        settle_cleaning(t, a, result);
         if (result->outcome == HOST_OUTCOME_DONE) {
                 assign_done(t);
                 return;

@@ -9,8 +9,11 @@
 
 #include <assert.h>
 
+#include "engine/engine-clean.h"
 #include "engine/engine-device.h"
 #include "pci/driver.h"
+
+#define REASON_MAX 256U
 
 static void work_free(void *data) {
         DeviceWork *w = data;
@@ -33,6 +36,29 @@ static void work_undo(Task *t) {
         task_free(t);
 }
 
+static const char *doing(PlanKind kind) {
+        return kind == PLAN_RESET   ? "Resetting"
+               : kind == PLAN_CLEAN ? "Cleaning"
+                                    : "Setting the number of VFs";
+}
+
+/* What was found is kept, whichever way it ended. */
+static void settle_cleaning(Task *t, const HostResult *result) {
+        const DeviceWork *w = t->data;
+        Engine *e = t->engine;
+        Device *d = inventory_device(e->inventory, w->address);
+        const CleanSubject s = { .owner = "", .uid = UID_UNSET, .assignment = "", .event = "clean" };
+        bool done = result->outcome == HOST_OUTCOME_DONE;
+
+        if (w->kind != PLAN_CLEAN || !d || result->outcome == HOST_OUTCOME_UNKNOWN)
+                return;
+        if (d->quarantine || !d->dirty_owner) /* else settling writes it */
+                engine_clean_record(t, w->address, &s, done ? "verified" : "failed", done ? NULL : result->message);
+        if (done && d->quarantine)
+                engine_unquarantine(e, d);
+        engine_clean_settle(t, result, &s, false);
+}
+
 static void work_finished(Task *t, const HostResult *result) {
         Engine *e = t->engine;
         DeviceWork *w = t->data;
@@ -40,9 +66,7 @@ static void work_finished(Task *t, const HostResult *result) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         if (result->outcome != HOST_OUTCOME_DONE)
-                (void) engine_result_error(
-                        result, w->kind == PLAN_RESET ? "Resetting" : "Setting the number of VFs",
-                        &err);
+                (void) engine_result_error(result, doing(w->kind), &err);
         if (result->outcome == HOST_OUTCOME_UNKNOWN) {
                 engine_job_set_state(e, j, JOB_STUCK);
                 task_refuse(t, &err);
@@ -50,6 +74,7 @@ static void work_finished(Task *t, const HostResult *result) {
                 return;
         }
         engine_refresh_plan(e, t->plan);
+        settle_cleaning(t, result);
         (void) engine_want_read(e, w->address);
         if (result->outcome == HOST_OUTCOME_FAILED) {
                 task_refuse(t, &err);
@@ -109,6 +134,30 @@ static int check_reset(Engine *e, const Device *d, Error *err) {
         return 0;
 }
 
+static int check_clean(Engine *e, const Device *d, Error *err) {
+        const char *name = PCI_ADDRESS_TEXT(d->facts.address);
+        int r = check_present(d, err);
+
+        if (r < 0)
+                return r;
+        if (d->assignment)
+                return error_set(err, ERROR_OWNED, "%s is assigned to %s; release it first", name,
+                                 d->assignment->owner);
+        if (d->group && d->group->assignment)
+                return error_set(err, ERROR_OWNED,
+                                 "%s shares its group with what is assigned to %s; release that first", name, d->group->assignment->owner);
+        if (d->use.n_criticals > 0)
+                return error_set(err, ERROR_HOST_CRITICAL, "%s is needed by the host (%s)", name,
+                                 d->use.criticals[0].proof);
+        if (isempty(d->facts.reset_method))
+                return error_set(err, ERROR_NOT_SUPPORTED,
+                                 "%s has no reset method, so nothing proves that it is clean; power it off and on",
+                                 name);
+        if (!engine_clean_can(e, d))
+                return error_set(err, ERROR_POLICY_DENIED, "The rule for %s says not to reset it", name);
+        return 0;
+}
+
 /* ---- plans ---- */
 
 static int add_step(Plan *plan, StepType type, uint32_t timeout, const char *value,
@@ -135,6 +184,16 @@ static int plan_reset(Engine *e, Plan *plan) {
         return r;
 }
 
+static int plan_clean(Engine *e, const Device *d, Plan *plan, Error *err) {
+        const CleanSubject s = { strempty(d->dirty_owner), d->dirty_uid, "", "clean" };
+        int r = engine_plan_clean(e, d, &s, plan);
+
+        return r < 0 ? error_set(err, ERROR_NOT_SUPPORTED, "%s cannot be cleaned: %s",
+                                 PCI_ADDRESS_TEXT(d->facts.address),
+                                 r == -ENOMEM ? "not enough memory" : "it has no VFIO driver on this host")
+                     : 0;
+}
+
 static int work_plan(Engine *e, DeviceWork *w, Device *d, Error *err, Plan **ret) {
         _cleanup_(plan_freep) Plan *plan = plan_new(w->kind);
         AskedFor asked = { .devices = &d, .n_devices = 1 };
@@ -146,6 +205,10 @@ static int work_plan(Engine *e, DeviceWork *w, Device *d, Error *err, Plan **ret
                 r = check_reset(e, d, err);
                 if (r >= 0 && plan_reset(e, plan) < 0)
                         r = error_set(err, ERROR_FAILED, "Not enough memory");
+        } else if (w->kind == PLAN_CLEAN) {
+                r = check_clean(e, d, err);
+                if (r >= 0)
+                        r = plan_clean(e, d, plan, err);
         } else {
                 r = check_present(d, err);
                 if (r >= 0)
@@ -287,6 +350,50 @@ int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineRe
                 return error_set(err, ERROR_OWNED,
                                  "%s is assigned to %s; only its owner may reset it",
                                  PCI_ADDRESS_TEXT(d->facts.address), d->assignment->owner);
-        return engine_begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_RESET, .address = d->facts.address },
+        /* A reset is only half of what makes a dirty one clean. */
+        return engine_begin_work(e, c, d,
+                          &(DeviceWork) { .kind = !d->assignment && d->dirty_owner ? PLAN_CLEAN : PLAN_RESET,
+                                          .address = d->facts.address },
                           false, reply, userdata, err);
+}
+
+/* ---- quarantine ---- */
+
+int engine_quarantine_device(Engine *e, const Caller *c, const char *device, const char *reason, EngineReply reply,
+                             void *userdata, Error *err) {
+        Device *d;
+        Task *t;
+        int r;
+
+        assert(e);
+        assert(c);
+        assert(device);
+        assert(reason);
+        if (!string_is_safe(reason, REASON_MAX))
+                return error_set(err, ERROR_INVALID,
+                                 "The reason must be 1 to %u bytes of UTF-8 without control characters", REASON_MAX);
+        r = inventory_resolve(e->inventory, device, err, &d);
+        if (r < 0)
+                return r;
+        if (task_new(e, c, reply, userdata, &t) < 0 || task_answer_later(t, answer_job) < 0)
+                return error_set(err, ERROR_FAILED, "Not enough memory");
+        engine_quarantine(e, d, reason);
+        return 0;
+}
+
+int engine_unquarantine_device(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata,
+                               Error *err) {
+        Device *d;
+        int r;
+
+        assert(e);
+        assert(c);
+        assert(device);
+        r = inventory_resolve(e->inventory, device, err, &d);
+        if (r < 0)
+                return r;
+        if (!d->quarantine)
+                return error_set(err, ERROR_INVALID, "%s is not quarantined", PCI_ADDRESS_TEXT(d->facts.address));
+        return engine_begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_CLEAN, .address = d->facts.address }, false, reply,
+                          userdata, err);
 }

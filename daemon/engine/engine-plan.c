@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "engine/engine-clean.h"
 #include "engine/engine-kept.h"
 #include "engine/engine-policy.h"
 #include "engine/engine-settings.h"
@@ -268,13 +269,18 @@ static int add_assign_steps(Engine *e, const AskedFor *asked, const char *node_o
         int r = add_kept(e, asked, plan);
 
         if (r >= 0)
+                r = engine_clean_add_questions(e, asked, plan);
+        if (r >= 0)
                 r = add_proofs(e, asked, plan);
-
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                r = engine_clean_add_power(e, plan, plan->devices + i);
         if (r >= 0)
                 r = add_binds(e, plan, err);
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
                 r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i),
                              e->options.step_timeout_msec, NULL, NULL, plan->devices[i].driver);
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                r = engine_clean_add_before(e, asked, plan, plan->devices + i);
         if (r >= 0 && plan->n_devices > 0)
                 r = add_step(plan_add_step(plan, STEP_TRIAL_ATTACH, plan->devices[0].group),
                              e->options.step_timeout_msec, NULL, NULL, NULL);
@@ -355,10 +361,10 @@ static int copy_present(Engine *e, const Plan *made, Plan *plan) {
 
 /* Back to the former driver. What binds then is compared afterwards: a driver that would not come
  * back is no reason to take the device away from the host again. */
-static int add_restore(Engine *e, const Plan *made, Plan *plan, const PlanDevice *p) {
-        const Device *d = inventory_device(e->inventory, p->address);
+static int add_restore_from(Engine *e, const Plan *made, Plan *plan, const PlanDevice *p,
+                            const char *now) {
         uint32_t timeout = e->options.step_timeout_msec;
-        const char *now = d ? d->facts.driver : "", *override = p->override_before;
+        const char *override = p->override_before;
         int r = 0;
 
         if (PLANTED(RESTORE_WRONG_DRIVER))
@@ -382,8 +388,35 @@ static int add_restore(Engine *e, const Plan *made, Plan *plan, const PlanDevice
         return r;
 }
 
-static int back_begin(Engine *e, const Plan *made, bool node_owned, Plan **ret) {
+static int add_restore(Engine *e, const Plan *made, Plan *plan, const PlanDevice *p) {
+        const Device *d = inventory_device(e->inventory, p->address);
+
+        return add_restore_from(e, made, plan, p, d ? d->facts.driver : "");
+}
+
+/* A quarantined one stays where it is; of the others every trace of its owner goes. */
+static int add_cleaning(Engine *e, const Assignment *a, Plan *plan) {
+        const CleanSubject subject = {
+                .owner = strempty(a->owner),
+                .uid = a->creator_uid,
+                .assignment = a->id,
+                .event = "clean",
+        };
+        int r = 0;
+
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++) {
+                const Device *d = inventory_device(e->inventory, plan->devices[i].address);
+
+                if (!d->quarantine && d->dirty_owner && pci_driver_is_vfio(d->facts.driver))
+                        r = engine_clean_add(e, plan, plan->devices + i, &subject);
+        }
+        return r;
+}
+
+static int back_begin(Engine *e, const Assignment *a, Plan **ret) {
         _cleanup_(plan_freep) Plan *plan = plan_new(PLAN_RELEASE);
+        bool node_owned = a->by_node || a->user_uid != UID_UNSET;
+        const Plan *made = a->plan;
         int r;
 
         if (!plan)
@@ -401,22 +434,35 @@ static int back_begin(Engine *e, const Plan *made, bool node_owned, Plan **ret) 
                                 plan_add_device_step(plan, STEP_PROVE_UNHELD, plan->devices + i),
                                 UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
         }
+        if (r >= 0)
+                r = add_cleaning(e, a, plan);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(plan);
         return 0;
 }
 
-int engine_plan_release(Engine *e, const Plan *made, bool node_owned, Plan **ret) {
+static bool is_quarantined(Engine *e, const PlanDevice *p) {
+        const Device *d = inventory_device(e->inventory, p->address);
+
+        return d && d->quarantine;
+}
+
+int engine_plan_release(Engine *e, const Assignment *a, Plan **ret) {
         _cleanup_(plan_freep) Plan *plan = NULL;
         int r;
 
         assert(e);
-        assert(made);
+        assert(a);
         assert(ret);
-        r = back_begin(e, made, node_owned, &plan);
-        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
-                r = add_restore(e, made, plan, plan->devices + i);
+        r = back_begin(e, a, &plan);
+        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++) {
+                if (is_quarantined(e, plan->devices + i))
+                        continue;
+                r = add_restore(e, a->plan, plan, plan->devices + i);
+                if (r >= 0)
+                        r = engine_clean_add_power_back(e, a->plan, plan, plan->devices + i);
+        }
         for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
                 r = add_step(plan_add_device_step(plan, STEP_VERIFY, plan->devices + i),
                              e->options.step_timeout_msec, NULL, NULL, NULL);
@@ -426,11 +472,45 @@ int engine_plan_release(Engine *e, const Plan *made, bool node_owned, Plan **ret
         return 0;
 }
 
-int engine_plan_rest(Engine *e, const Plan *made, bool node_owned, Plan **ret) {
+int engine_plan_rest(Engine *e, const Assignment *a, Plan **ret) {
+        _cleanup_(plan_freep) Plan *plan = NULL;
+        int r;
+
         assert(e);
-        assert(made);
+        assert(a);
         assert(ret);
-        return back_begin(e, made, node_owned, ret);
+        r = back_begin(e, a, &plan);
+        for (size_t i = 0; r >= 0 && i < plan->n_devices; i++)
+                r = engine_clean_add_power_back(e, NULL, plan, plan->devices + i);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(plan);
+        return 0;
+}
+
+int engine_plan_clean(Engine *e, const Device *d, const CleanSubject *s, Plan *plan) {
+        const PlanDevice *p = plan->devices;
+        char name[PCI_DRIVER_NAME_MAX];
+        bool bound = pci_driver_is_vfio(d->facts.driver);
+        int r;
+
+        assert(e);
+        assert(plan->n_devices == 1);
+        r = bound ? 0 : host_choose_driver(e->host, &d->facts, name, sizeof(name));
+        if (r < 0 || free_and_strdup(&plan->devices->driver, bound ? d->facts.driver : name) < 0)
+                return r < 0 ? r : -ENOMEM;
+        r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, p), UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
+        if (r >= 0)
+                r = add_bind(e, plan, p);
+        if (r >= 0)
+                r = engine_clean_add(e, plan, p, s);
+        if (r >= 0 && bound)
+                r = engine_clean_add_home(e, plan, p, d);
+        else if (r >= 0)
+                r = add_restore_from(e, plan, plan, p, p->driver);
+        if (r < 0)
+                return r;
+        return add_step(plan_add_device_step(plan, STEP_VERIFY, p), e->options.step_timeout_msec, NULL, NULL, NULL);
 }
 
 int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const char *to,

@@ -90,6 +90,13 @@ struct Engine {
 
 /* ---- tasks (engine-task.c) ---- */
 
+/* What is known of one step of a task's plan. */
+typedef struct StepNote {
+        usec_t started, ended; /* host_now(); 0: not */
+        int error;
+        char *evidence;
+} StepNote;
+
 typedef void (*TaskFinished)(Task *t, const HostResult *result);
 
 struct Task {
@@ -114,6 +121,9 @@ struct Task {
         int submit_error;            /* why the host took no request, until it is delivered */
         char **not_restored;         /* strv: settings that a release could not take back */
 
+        StepNote *notes;             /* of each step of the plan that runs or ran; NULL on OOM */
+        size_t n_notes;
+        void (*started)(Task *t, size_t step); /* a step of the plan begins; NULL */
         TaskFinished finished;       /* of the host request at hand; the task is its to end */
         void (*ended)(Task *t); /* after UNKNOWN; NULL: the devices are unstuck, the task ends */
         void (*fire)(Task *t);       /* of the timer */
@@ -268,9 +278,9 @@ int engine_plan_devices(const AskedFor *asked, Device *const *members, size_t n,
 int engine_plan_assign(Engine *e, const AskedFor *asked, const char *node_owner, Plan *plan,
                        Error *err);
 /* Back to what was there before `made`. */
-int engine_plan_release(Engine *e, const Plan *made, bool node_owned, Plan **ret);
+int engine_plan_release(Engine *e, const Assignment *a, Plan **ret);
 /* Node to root and proof that nobody holds it; it stays on the VFIO driver. */
-int engine_plan_rest(Engine *e, const Plan *made, bool node_owned, Plan **ret);
+int engine_plan_rest(Engine *e, const Assignment *a, Plan **ret);
 int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const char *to,
                            Plan **ret);
 bool plan_device_is(const PlanDevice *p, const PciFacts *f);
@@ -347,6 +357,7 @@ void engine_drop_waiting(Engine *e, const Assignment *a, EngineReply reply, void
  * assignment along. */
 int engine_undo_plan(Engine *e, Plan *plan, const char *assignment, uint64_t job);
 void engine_quarantine(Engine *e, Device *d, const char *reason);
+void engine_unquarantine(Engine *e, Device *d);
 int engine_begin_undo(Engine *e, Assignment *a, Plan *plan, uint64_t job);
 
 int owner_watch(Engine *e, Assignment *a);

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "engine/engine-clean.h"
 #include "engine/engine-kept.h"
 
 #define SETTLE_WHAT (HOST_READ_CONFIG | HOST_READ_USE | HOST_READ_GROUP | HOST_READ_SLOT)
@@ -361,7 +362,8 @@ static int facts_to_json(Engine *e, const Device *d, char *const *topics, bool c
 
                 if (topics && topics[0] && !strv_contains(topics, pci_topic_to_string(topic)))
                         continue;
-                one = pci_topic_to_json(&view, topic);
+                one = topic == PCI_TOPIC_CLEANING ? engine_clean_to_json(e, d)
+                                                  : pci_topic_to_json(&view, topic);
                 inventory_add_surroundings(e->inventory, d, topic, one);
                 if (!confidential)
                         hide_confidential(topic, one);

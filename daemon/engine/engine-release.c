@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "engine/engine-clean.h"
 #include "engine/engine-kept.h"
 #include "engine/engine-settings.h"
 
@@ -43,6 +44,11 @@ static void retry_later(Task *t) {
         if (r < 0)
                 (void) log_error_errno(
                         r, "Failed to arm a timer; the release goes on after a restart: %m");
+}
+
+static void retry_now(Task *t) {
+        if (task_fire_at(t, host_now(t->engine->host), release_attempt) < 0)
+                log_error("Failed to arm a timer; the release goes on after a restart");
 }
 
 /* ---- its end ---- */
@@ -86,22 +92,45 @@ static void find_differences(Engine *e, Assignment *a) {
 
                 if (!d || d->gone)
                         add_difference(a, p, NULL, NULL, NULL);
-                else if (!streq(d->facts.driver, strempty(p->driver_before)))
+                else if (!d->quarantine && !streq(d->facts.driver, strempty(p->driver_before)))
                         add_difference(a, p, "driver", d->facts.driver, p->driver_before);
-                if (d && !d->gone)
+                if (d && !d->gone && !d->quarantine)
                         compare_override(e, a, p, d);
                 if (d)
                         engine_forget_live(d); /* was read before */
         }
 }
 
-static char *differences_to_details(const Assignment *a) {
-        _cleanup_json_ Json *j = NULL;
+/* Its devices that did not go back; NULL: none. */
+static Json *quarantined_to_json(Engine *e, const Assignment *a) {
+        Json *list = NULL;
 
-        if (!a->differs)
+        for (size_t i = 0; i < a->plan->n_devices; i++) {
+                const Device *d = inventory_device(e->inventory, a->plan->devices[i].address);
+                Json *one;
+
+                if (!d || !d->quarantine)
+                        continue;
+                one = json_new_object();
+                (void) json_set_string(one, "device", PCI_ADDRESS_TEXT(d->facts.address));
+                (void) json_set_string(one, "reason", d->quarantine);
+                if (!list)
+                        list = json_new_array();
+                (void) json_append(list, one);
+        }
+        return list;
+}
+
+static char *differences_to_details(Engine *e, const Assignment *a) {
+        _cleanup_json_ Json *j = NULL, *list = quarantined_to_json(e, a);
+
+        if (!a->differs && !list)
                 return NULL;
         j = json_new_object();
-        (void) json_set_strv(j, "differs", a->differs);
+        if (a->differs)
+                (void) json_set_strv(j, "differs", a->differs);
+        if (list)
+                (void) json_set(j, "quarantined", TAKE_PTR(list));
         return json_to_text(j, false);
 }
 
@@ -131,14 +160,9 @@ void engine_adopt_waiting(Engine *e, const Assignment *a, const Job *j) {
         }
 }
 
-static void forget_softly(Engine *e, const Plan *plan, const Assignment *a) {
+static void forget_softly(Engine *e, const Assignment *a) {
         int r = engine_kept_set_unreserved(e, a->id);
 
-        for (size_t i = 0; i < plan->n_devices && r >= 0; i++) {
-                Device *d = inventory_device(e->inventory, plan->devices[i].address);
-
-                r = d ? engine_kept_set_clean(e, d) : 0;
-        }
         if (r < 0)
                 (void) log_error_errno(r, "Failed to have the end of assignment %s written down: %m", a->id);
 }
@@ -150,7 +174,8 @@ static void release_done(Task *t, Assignment *a) {
         _cleanup_error_ Error result = ERROR_INIT;
 
         engine_refresh_plan(e, a->plan);
-        (void) engine_step(e, a, ASSIGNMENT_EVENT_UNHELD);
+        if (a->state == ASSIGNMENT_RELEASING)
+                (void) engine_step(e, a, ASSIGNMENT_EVENT_UNHELD);
         a->job = NULL;
         if (task_release(t)->rest) {
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_REST);
@@ -171,10 +196,10 @@ static void release_done(Task *t, Assignment *a) {
                 if (strv_extend(&a->differs, t->not_restored[i]) < 0)
                         log_warning("Not enough memory for what the release left different");
         if (task_release(t)->unsaved)
-                forget_softly(e, t->plan, a);
+                forget_softly(e, a);
         (void) engine_step(e, a, ASSIGNMENT_EVENT_CLEANED);
         record_end(e, t, a, HOST_OUTCOME_DONE, true);
-        error_take_details(&result, differences_to_details(a));
+        error_take_details(&result, differences_to_details(e, a));
         engine_job_finish(e, j, JOB_DONE, &result);
         for (size_t i = 0; a->differs && a->differs[i]; i++)
                 engine_audit(a, MESSAGE_DRIFT, LOG_WARNING, "Not restored: %s", a->differs[i]);
@@ -208,6 +233,48 @@ static bool is_held(const HostResult *result) {
                (result->code == ERROR_BUSY || result->error == -EBUSY || result->n_holders > 0);
 }
 
+static CleanSubject subject_of(const Assignment *a) {
+        return (CleanSubject) {
+                .owner = strempty(a->owner),
+                .uid = a->creator_uid,
+                .assignment = a->id,
+                .event = "clean",
+        };
+}
+
+static void settle(Task *t, const Assignment *a, const HostResult *result) {
+        const CleanSubject s = subject_of(a);
+
+        engine_clean_settle(t, result, &s, task_release(t)->rest);
+}
+
+/* The group that could not be cleaned stays where it is, nobody's; the rest of the assignment goes on its way. */
+static bool quarantine_failed(Task *t, Assignment *a, const HostResult *result, const Error *err) {
+        const CleanSubject s = subject_of(a);
+        _cleanup_json_ Json *details = NULL;
+        _cleanup_free_ char *text = NULL;
+        PciAddress failed;
+
+        if (result->outcome == HOST_OUTCOME_UNKNOWN || !engine_clean_failed(t->plan, result, &failed))
+                return false;
+        engine_clean_quarantine(t, failed, &s, err->message);
+        details = json_new_object();
+        (void) json_set_string(details, "reason", err->message);
+        text = json_to_text(details, false);
+        engine_notice(t->engine, a, "Quarantined", failed, text);
+        task_release(t)->rest = false;
+        t->attempts = 0;
+        return true;
+}
+
+static void release_started(Task *t, size_t step) {
+        Assignment *a = inventory_assignment(t->engine->inventory, t->assignment);
+
+        if (a && a->state == ASSIGNMENT_RELEASING && step < t->plan->n_steps &&
+            step_is_cleaning(t->plan->steps + step))
+                (void) engine_step(t->engine, a, ASSIGNMENT_EVENT_UNHELD);
+}
+
 static void release_finished(Task *t, const HostResult *result) {
         Engine *e = t->engine;
         Assignment *a = inventory_assignment(e->inventory, t->assignment);
@@ -215,7 +282,7 @@ static void release_finished(Task *t, const HostResult *result) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         assert(a); /* only its release drops it */
-        engine_kept_take(e, t->plan, result);
+        settle(t, a, result);
         if (result->outcome == HOST_OUTCOME_DONE) {
                 release_done(t, a);
                 return;
@@ -233,6 +300,10 @@ static void release_finished(Task *t, const HostResult *result) {
                 return;
         }
         engine_refresh_plan(e, a->plan);
+        if (quarantine_failed(t, a, result, &err)) {
+                retry_now(t);
+                return;
+        }
         if (engine_kept_failed(t->plan, result) && !task_release(t)->unsaved) {
                 task_release(t)->unsaved = true;
                 t->attempts = 0;
@@ -252,20 +323,21 @@ static void release_finished(Task *t, const HostResult *result) {
 static int add_kept(Engine *e, const Assignment *a, Plan *plan) {
         int r = 0;
 
-        /* Of a reservation that was never prepared nothing was done to the devices, nor cleaned. */
-        for (size_t i = 0; a->plan->id[0] && i < plan->n_devices && r >= 0; i++)
-                r = engine_kept_add_clean(e, plan, inventory_device(e->inventory, plan->devices[i].address));
+        /* Nothing that was not cleaned: also of a reservation that was never prepared. */
+        for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
+                if (engine_clean_plan_cleans(plan, plan->devices[i].address))
+                        r = engine_kept_add_clean(
+                                e, plan, inventory_device(e->inventory, plan->devices[i].address));
         return r < 0 ? r : engine_kept_add_unreserve(e, plan, a->id);
 }
 
 static int make_plan(Task *t, Assignment *a) {
         Engine *e = t->engine;
         _cleanup_(plan_freep) Plan *plan = NULL;
-        bool node_owned = a->by_node || a->user_uid != UID_UNSET;
         int r;
 
-        r = task_release(t)->rest ? engine_plan_rest(e, a->plan, node_owned, &plan)
-                                  : engine_plan_release(e, a->plan, node_owned, &plan);
+        r = task_release(t)->rest ? engine_plan_rest(e, a, &plan)
+                                  : engine_plan_release(e, a, &plan);
         if (r >= 0 && !task_release(t)->rest && !task_release(t)->unsaved)
                 r = add_kept(e, a, plan);
         if (r < 0)
@@ -354,6 +426,7 @@ static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, c
         (void) string_copy(t->assignment, sizeof(t->assignment), a->id);
         t->job = j->id;
         t->urgent = t->patient = true;
+        t->started = release_started;
         a->job = j;
         a->release_wanted = false;
         engine_adopt_waiting(e, a, j);

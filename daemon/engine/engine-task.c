@@ -48,6 +48,14 @@ static void task_unqueue(Task *t) {
         }
 }
 
+static void notes_free(Task *t) {
+        for (size_t i = 0; i < t->n_notes; i++)
+                free(t->notes[i].evidence);
+        free(t->notes);
+        t->notes = NULL;
+        t->n_notes = 0;
+}
+
 Task *task_free(Task *t) {
         if (!t)
                 return NULL;
@@ -59,6 +67,7 @@ Task *task_free(Task *t) {
         task_close_fds(t);
         if (t->data_free)
                 t->data_free(t->data);
+        notes_free(t);
         plan_free(t->plan);
         free(t->devices);
         free(t->answered);
@@ -188,9 +197,32 @@ int error_from_result(Error *err, const HostResult *r, const char *context) {
 
 /* ---- what a worker reports ---- */
 
+static void notes_begin(Task *t) {
+        notes_free(t);
+        t->notes = calloc(MAX(t->plan->n_steps, (size_t) 1), sizeof(StepNote));
+        t->n_notes = t->notes ? t->plan->n_steps : 0;
+}
+
+static void note_step(Task *t, size_t step, bool done, int error) {
+        usec_t now = host_now(t->engine->host);
+
+        if (step >= t->n_notes)
+                return;
+        if (!done)
+                t->notes[step] = (StepNote) { .started = now, .evidence = t->notes[step].evidence };
+        else {
+                t->notes[step].ended = now;
+                t->notes[step].error = error;
+        }
+}
+
 static void on_step_started(HostJob *job, size_t step, void *userdata) {
         Task *t = userdata;
         Job *j = task_job(t);
+
+        note_step(t, step, false, 0);
+        if (t->started)
+                t->started(t, step);
 
         if (!j || !j->plan || step >= j->plan->n_steps)
                 return;
@@ -204,6 +236,8 @@ static void on_step_done(HostJob *job, size_t step, bool undo, int error, void *
         Task *t = userdata;
         Job *j = task_job(t);
 
+        if (!undo)
+                note_step(t, step, true, error);
         if (!j || !j->plan || step >= j->plan->n_steps)
                 return;
         if (error < 0)
@@ -314,6 +348,8 @@ static void on_evidence(HostJob *job _unused_, size_t step, const char *text, vo
         _cleanup_free_ char *line = NULL;
         const Step *s;
 
+        if (step < t->n_notes && free_and_strdup(&t->notes[step].evidence, text) < 0)
+                log_warning("Not enough memory for what a step found");
         if (!t->plan || t->plan->kind != PLAN_RELEASE || step >= t->plan->n_steps)
                 return;
         s = t->plan->steps + step;
@@ -490,6 +526,7 @@ int task_run_plan(Task *t, TaskFinished finished) {
         assert(t->plan);
         strv_free(t->not_restored);
         t->not_restored = NULL;
+        notes_begin(t);
         t->request = (HostRequest) {
                 .type = HOST_REQUEST_PLAN,
                 .plan = t->plan,

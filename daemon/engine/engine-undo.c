@@ -47,6 +47,28 @@ void engine_quarantine(Engine *e, Device *d, const char *reason) {
                            reason);
 }
 
+void engine_unquarantine(Engine *e, Device *d) {
+        int r;
+
+        assert(e);
+        assert(d);
+        if (!d->quarantine)
+                return;
+        r = store_quarantine(e->store, PCI_ADDRESS_TEXT(d->facts.address), NULL);
+        if (r < 0)
+                (void) log_warning_errno(r, "Failed to record that %s is quarantined no more: %m",
+                                         PCI_ADDRESS_TEXT(d->facts.address));
+        r = engine_kept_set_quarantine(e, d, NULL);
+        if (r < 0) {
+                (void) log_error_errno(r, "Failed to end the quarantine of %s: %m",
+                                       PCI_ADDRESS_TEXT(d->facts.address));
+                return;
+        }
+        (void) log_context(&(LogContext) { .message_id = MESSAGE_QUARANTINED,
+                                          .device = PCI_ADDRESS_TEXT(d->facts.address) },
+                           LOG_NOTICE, 0, "%s is quarantined no more", PCI_ADDRESS_TEXT(d->facts.address));
+}
+
 /* An assign that cannot be undone step by step is released by the facts, which waits for whoever is
  * in the way. */
 static void release_instead(Task *t, Assignment *a, Error *err) {

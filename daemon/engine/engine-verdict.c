@@ -9,6 +9,7 @@
 
 #include <assert.h>
 
+#include "engine/engine-clean.h"
 #include "engine/engine-policy.h"
 #include "engine/engine-private.h"
 #include "pci/driver.h"
@@ -131,15 +132,13 @@ static PolicyAsk ask_about(Engine *e, const AskedFor *asked, const PolicyRule *r
         return ask;
 }
 
-/* Of a device that is somebody's, that it is says enough. */
-static const char *dirty_for(const Device *d, const AskedFor *asked) {
+/* Of a device that is somebody's, that it is says enough; one that can be cleaned is, before another gets it. */
+static const char *dirty_for(Engine *e, const Device *d, const AskedFor *asked) {
         const PolicyAsk *ask = asked->ask;
 
-        if (!d->dirty_owner || (d->assignment && d->assignment != asked->self))
+        if (!d->dirty_owner || (d->assignment && d->assignment != asked->self) || engine_clean_can(e, d))
                 return NULL;
-        if (ask && ask->owner && ask->uid == d->dirty_uid && streq(ask->owner, d->dirty_owner))
-                return NULL;
-        return d->dirty_owner;
+        return ask && ask->owner && !engine_clean_is_needed(d, ask->uid, ask->owner) ? NULL : d->dirty_owner;
 }
 
 static void fill_member(Engine *e, const AskedFor *asked, GroupQuestion *q, size_t i) {
@@ -160,7 +159,7 @@ static void fill_member(Engine *e, const AskedFor *asked, GroupQuestion *q, size
                 .gone = d->gone,
                 .read_error = d->read_error,
                 .quarantine = d->quarantine,
-                .dirty = dirty_for(d, asked),
+                .dirty = dirty_for(e, d, asked),
                 .owner = other_owner(d, asked),
                 .job = running_job(d, asked, q),
                 .driver = q->drivers[i].name[0] ? q->drivers[i].name : NULL,

@@ -205,6 +205,13 @@ int engine_get_facts(Engine *e, const Caller *c, const char *device, char *const
 int engine_snapshot(Engine *e, const Caller *c, bool redact, EngineReply reply, void *userdata, Error *err);
 int engine_doctor(Engine *e, const Caller *c, EngineReply reply, void *userdata, Error *err); /* json */
 int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err);
+/* Nobody gets it until engine_unquarantine_device(). A host driver keeps it; one that is assigned stays its owner's,
+ * and does not go back to the host when it is released. */
+int engine_quarantine_device(Engine *e, const Caller *c, const char *device, const char *reason, EngineReply reply,
+                             void *userdata, Error *err);
+/* Only after it was verified clean, by a plan of its own. */
+int engine_unquarantine_device(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata,
+                               Error *err);
 typedef struct VfsOptions {
         const char *driver; /* of the new ones: "none" (NULL), "host", or a name */
         bool no_wait;

@@ -369,6 +369,7 @@ void inventory_add_surroundings(const Inventory *i, const Device *d, PciTopic to
         case PCI_TOPIC_TRAFFIC:
         case PCI_TOPIC_ACCELERATOR:
         case PCI_TOPIC_P2P:
+        case PCI_TOPIC_CLEANING:
         case _PCI_TOPIC_MAX:
         case _PCI_TOPIC_INVALID:
                 return;

@@ -282,6 +282,7 @@ typedef enum PciTopic {
         PCI_TOPIC_SRIOV,
         PCI_TOPIC_ACCELERATOR,
         PCI_TOPIC_P2P,      /* ACS of the function and p2pmem */
+        PCI_TOPIC_CLEANING, /* between owners: what the daemon did; nothing of the device itself */
         _PCI_TOPIC_MAX,
         _PCI_TOPIC_INVALID = -EINVAL,
 } PciTopic;

@@ -28,6 +28,7 @@ static const struct {
         [PCI_TOPIC_SRIOV] = { "sriov", topic_sriov },
         [PCI_TOPIC_ACCELERATOR] = { "accelerator", topic_accelerator },
         [PCI_TOPIC_P2P] = { "p2p", topic_p2p },
+        [PCI_TOPIC_CLEANING] = { "cleaning", topic_cleaning },
 };
 
 const char *pci_topic_to_string(PciTopic t) {

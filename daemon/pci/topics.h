@@ -21,6 +21,7 @@ void topic_traffic(const PciView *v, Json *j);
 void topic_sriov(const PciView *v, Json *j);
 void topic_accelerator(const PciView *v, Json *j);
 void topic_p2p(const PciView *v, Json *j);
+void topic_cleaning(const PciView *v, Json *j); /* the daemon fills it */
 
 /* State of anything in configuration space; of a capability that was or was not found there. */
 FactState topic_config_state(const PciConfigFacts *c);

@@ -63,11 +63,6 @@ bool step_type_is_removal(StepType t) {
         return t == STEP_SET_NUMVFS;
 }
 
-bool step_type_is_cleaning(StepType t) {
-        return t == STEP_RESET || t == STEP_AWAIT_READY || t == STEP_COMPARE_CONFIG || t == STEP_HOOK ||
-               t == STEP_SET_RESET_METHOD || t == STEP_HOLD_POWER;
-}
-
 bool step_type_is_setting(StepType t) {
         return t == STEP_SET_D3COLD || t == STEP_SET_NOSNOOP || t == STEP_SET_DOMAIN_TYPE || t == STEP_RESIZE_BAR;
 }
@@ -163,6 +158,15 @@ Step *plan_add_device_step(Plan *p, StepType t, const PlanDevice *d) {
                 s->has_device = true;
         }
         return s;
+}
+
+bool step_is_cleaning(const Step *s) {
+        StepType t;
+
+        assert(s);
+        t = s->type;
+        return t == STEP_RESET || t == STEP_AWAIT_READY || t == STEP_COMPARE_CONFIG || t == STEP_HOOK ||
+               t == STEP_SET_RESET_METHOD || (t == STEP_HOLD_POWER && s->value && strcmp(s->value, "on") == 0);
 }
 
 int step_set(Step *s, const char *value, const char *undo, const char *expect) {

@@ -56,8 +56,6 @@ const char *step_type_to_string(StepType t); /* "prove-unheld" … */
 StepType step_type_from_string(const char *s);
 /* remove, rescan, slot power, VF count: one on the whole host at a time. */
 bool step_type_is_removal(StepType t);
-/* Steps that make and prove a device clean: a failure of one says something of the device. */
-bool step_type_is_cleaning(StepType t);
 /* Of a device, to be taken back by its release. */
 bool step_type_is_setting(StepType t);
 /* What STEP_RESIZE_BAR writes. -EINVAL. */
@@ -119,6 +117,8 @@ int plan_copy(const Plan *p, Plan **ret);
 PlanDevice *plan_add_device(Plan *p, PciAddress a);
 Step *plan_add_step(Plan *p, StepType t, uint32_t group);                 /* a step on a group */
 Step *plan_add_device_step(Plan *p, StepType t, const PlanDevice *d);     /* a step on a device */
+/* Makes or proves a device clean: its failure says something of the device. */
+bool step_is_cleaning(const Step *s);
 int step_set(Step *s, const char *value, const char *undo, const char *expect); /* copies; 0 or -ENOMEM */
 /* What undoing writes: `undo`, or what follows from the type (unbind: the driver to bind again; probe: the driver to
  * unbind from, "" whatever is bound; set-node-owner: "0:0"). NULL: nothing is undone. Borrowed. */

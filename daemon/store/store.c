@@ -8,7 +8,7 @@
  * loaded with the kernel; nothing here does.
  */
 
-#include "store/store.h"
+#include "store/store-private.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -16,17 +16,8 @@
 #include <sys/stat.h>
 
 #include "base/fdio.h"
-#include "store/fold.h"
 
 #define LOCK_FILE "lock-daemon"
-
-struct Store {
-        int dir_fd, lock_fd;
-        Journal journal;
-        Fold fold;
-        size_t dropped;
-        bool behind; /* the fold knows what could not be written: nothing is begun before a rewrite */
-};
 
 static int handle_record(const JournalRecord *record, void *userdata) {
         Fold *fold = userdata;

@@ -47,5 +47,9 @@ int store_forget(Store *s, const char *assignment_id);
  * written, or else a restart would go on with what is over. The first error. */
 int store_end_and_forget(Store *s, const char *plan_id, int outcome, const char *assignment_id);
 int store_boot(Store *s, const char *boot_id); /* 32 hexadecimal digits */
+/* One more line to the records of a device's cleaning; JSON without a newline. Not synced, bounded: the oldest go. */
+int store_add_cleaning(Store *s, const char *device, const char *record);
+/* All of them, one a line; malloc'd. -ENOENT: none. */
+int store_read_cleaning(Store *s, const char *device, char **ret);
 /* Quarantines a device (its address) with "IDENTITY reason"; text NULL ends it. */
 int store_quarantine(Store *s, const char *device, const char *text);

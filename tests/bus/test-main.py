@@ -388,7 +388,7 @@ def facts_come_by_topic(world):
     assert set(facts) == {"identity", "resources"}
     assert isinstance(facts["identity"], dict) and "read-at" in facts["identity"]
     every, = c.call(c.device(NVME), DEVICE, "GetFacts", "asa{sv}", [], options(refresh=True))
-    assert len(every) == 12
+    assert len(every) == 13
     with expect("Invalid", "weather"):
         c.call(c.device(NVME), DEVICE, "GetFacts", "asa{sv}", ["weather"], {})
 

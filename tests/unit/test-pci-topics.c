@@ -305,6 +305,8 @@ START_TEST(what_was_looked_for_is_told_from_what_was_not) {
                 (void) iommu_group_facts_set_regions(&group, NULL, errors[e]);
                 (void) iommu_facts_set_register(&iommu, "ecap", NULL, errors[e]);
                 for (unsigned t = 0; t < _PCI_TOPIC_MAX; t++) {
+                        if (t == PCI_TOPIC_CLEANING)
+                                continue; /* nothing of it is looked for in the function */
                         _cleanup_json_ Json *j = pci_topic_to_json(&v, (PciTopic) t);
 
                         each_leaf(j, "", is_not_unread);
