@@ -168,6 +168,13 @@ static int append_device(Call *q, sd_bus_message *m, const EngineAnswer *answer,
                 if (r < 0)
                         return r;
         }
+        for (size_t i = 0; i < answer->n_opened; i++) {
+                if (!answer->opened[i].vf_token[0] || !pci_address_equal(answer->opened[i].address, a))
+                        continue;
+                r = format_entry(m, "vf-token", "s", answer->opened[i].vf_token);
+                if (r < 0)
+                        return r;
+        }
         r = append_fds(q, m, answer, &a);
         if (r < 0)
                 return r;

@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "engine/engine-kept.h"
+#include "pci/driver.h"
 
 static void fds_finished(Task *t, const HostResult *result) {
         _cleanup_error_ Error err = ERROR_INIT;
@@ -28,6 +29,8 @@ static void fds_finished(Task *t, const HostResult *result) {
                                        .fds = t->fds,
                                        .n_fds = t->n_fds,
                                        .api = t->opened_api,
+                                       .opened = t->open_devices,
+                                       .n_opened = t->request.n_open_devices,
                                });
         if (result->outcome != HOST_OUTCOME_UNKNOWN)
                 task_free(t);
@@ -45,7 +48,48 @@ static void open_finished(Task *t, const HostResult *result) {
         fds_finished(t, result);
 }
 
-static int open_one(Engine *e, const Assignment *a, const PlanDevice *p, bool device_fd, Error *err,
+/* ---- VF tokens ---- */
+
+/* The assignment's own, made when it is first needed and kept before it is used: the kernel forgets
+ * it only when the last user of the family closes. RFC 9562 UUID, version 4. */
+static int get_token(Engine *e, Assignment *a, Error *err) {
+        char id[ASSIGNMENT_ID_MAX];
+        int r;
+
+        if (a->vf_token[0])
+                return 0;
+        r = engine_random_id(id);
+        if (r < 0)
+                return error_set(err, ERROR_FAILED, "No randomness: %s", strerrordesc_np(-r));
+        (void) snprintf(a->vf_token, sizeof(a->vf_token), "%.8s-%.4s-4%.3s-a%.3s-%.12s", id, id + 8, id + 13,
+                        id + 17, id + 20);
+        r = store_assignment(e->store, a);
+        if (r < 0) {
+                a->vf_token[0] = 0;
+                return error_set(err, ERROR_FAILED, "The VF token could not be recorded: %s", strerrordesc_np(-r));
+        }
+        return 0;
+}
+
+/* A physical function on a VFIO driver has a token, and its virtual functions open with it alone
+ * (drivers/vfio/pci/vfio_pci_core.c, vfio_pci_validate_vf_token()). */
+static int fill_token(Engine *e, Assignment *a, const Device *d, Error *err, HostOpenDevice *o) {
+        const Device *pf = d->facts.is_vf ? inventory_device(e->inventory, d->facts.physfn) : d;
+        Assignment *owner = pf ? pf->assignment : NULL;
+        int r;
+
+        if (!pf || pf->facts.sriov_totalvfs == 0 || !pci_driver_is_vfio(pf->facts.driver))
+                return 0;
+        if (!owner || owner->creator_uid != a->creator_uid || !streq_ptr(owner->owner, a->owner))
+                return 0; /* somebody else's: the kernel refuses, and says why */
+        r = get_token(e, owner, err);
+        if (r < 0)
+                return r;
+        (void) string_copy(o->vf_token, sizeof(o->vf_token), owner->vf_token);
+        return 0;
+}
+
+static int open_one(Engine *e, Assignment *a, const PlanDevice *p, bool device_fd, Error *err,
                     HostOpenDevice *ret) {
         const Device *d = inventory_device(e->inventory, p->address);
 
@@ -63,7 +107,7 @@ static int open_one(Engine *e, const Assignment *a, const PlanDevice *p, bool de
         *ret = (HostOpenDevice) { .address = p->address,
                                  .group = p->group,
                                  .want_device = device_fd };
-        return 0;
+        return fill_token(e, a, d, err, ret);
 }
 
 static int find_planned(Engine *e, const Assignment *a, const char *name, Error *err,
@@ -80,7 +124,7 @@ static int find_planned(Engine *e, const Assignment *a, const char *name, Error 
         return 0;
 }
 
-static int open_devices(Engine *e, const Assignment *a, char *const *devices, const OpenOptions *o,
+static int open_devices(Engine *e, Assignment *a, char *const *devices, const OpenOptions *o,
                         Error *err, Task *t) {
         bool named = devices && devices[0];
         size_t n = named ? strv_length(devices) : a->plan->n_devices, k = 0;

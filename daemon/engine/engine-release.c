@@ -11,6 +11,7 @@
 
 #include "engine/engine-clean.h"
 #include "engine/engine-kept.h"
+#include "engine/engine-device.h"
 #include "engine/engine-settings.h"
 
 #define RETRY_FIRST_USEC (250 * USEC_PER_MSEC)
@@ -501,6 +502,19 @@ static int wait_for_release(Engine *e, const Caller *c, const Assignment *a, Eng
         return 0;
 }
 
+/* The driver takes the virtual functions along when it leaves their physical one. */
+static int check_functions(Engine *e, const Assignment *a, Error *err) {
+        int r = 0;
+
+        for (size_t i = 0; a->plan && i < a->plan->n_devices && r >= 0; i++) {
+                const Device *d = inventory_device(e->inventory, a->plan->devices[i].address);
+
+                if (d && d->facts.sriov_totalvfs > 0)
+                        r = engine_vfs_check_owners(e, d, a, err);
+        }
+        return r;
+}
+
 int engine_release(Engine *e, const Caller *c, const char *assignment, bool no_wait,
                    EngineReply reply, void *userdata, Error *err) {
         Assignment *a;
@@ -509,6 +523,8 @@ int engine_release(Engine *e, const Caller *c, const char *assignment, bool no_w
         assert(e);
         assert(c);
         r = engine_find_owned(e, c, assignment, err, &a);
+        if (r >= 0)
+                r = check_functions(e, a, err);
         if (r < 0)
                 return r;
         if (!no_wait) {

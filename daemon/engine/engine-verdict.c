@@ -85,11 +85,17 @@ static const char *vf_owner(Engine *e, const Device *pf, unsigned n, GroupQuesti
         return NULL;
 }
 
-static const char *pf_owner(Engine *e, const Device *vf, const Assignment *self, GroupQuestion *q) {
+/* With the VF token of its owner, whose the virtual ones may be as well. */
+static bool is_same_owner(const Assignment *a, const PolicyAsk *ask) {
+        return ask && ask->owner && a->creator_uid == ask->uid && streq_ptr(a->owner, ask->owner);
+}
+
+static const char *pf_owner(Engine *e, const Device *vf, const AskedFor *asked, GroupQuestion *q) {
         const Device *pf =
                 vf->facts.is_vf ? inventory_device(e->inventory, vf->facts.physfn) : NULL;
 
-        if (!pf || !pf->assignment || pf->assignment == self)
+        if (!pf || !pf->assignment || pf->assignment == asked->self ||
+            is_same_owner(pf->assignment, asked->ask))
                 return NULL;
         return question_text(q, "%s is assigned to %s", PCI_ADDRESS_TEXT(pf->facts.address),
                              pf->assignment->owner);
@@ -166,7 +172,7 @@ static void fill_member(Engine *e, const AskedFor *asked, GroupQuestion *q, size
                 .driver_known = asked->choose_driver,
                 .n_vfs = n_vfs,
                 .vf_owner = vf_owner(e, d, n_vfs, q),
-                .pf_owner = pf_owner(e, d, asked->self, q),
+                .pf_owner = pf_owner(e, d, asked, q),
         };
 }
 

@@ -405,7 +405,13 @@ void engine_vfs_finished(Task *t, Error *err) {
 
 /* ---- the request ---- */
 
-static int check_request(const Device *d, uint32_t n, const char *driver, Error *err) {
+/* Its owner may, where the VFIO driver makes them (vfio_pci.enable_sriov). */
+static bool may_change(const Caller *c, const Device *d) {
+        return !d->assignment || (pci_driver_is_vfio(d->facts.driver) && d->assignment->state == ASSIGNMENT_ACTIVE &&
+                                  (c->may_manage_others || engine_caller_owns(d->assignment, c->uid)));
+}
+
+static int check_request(const Caller *c, const Device *d, uint32_t n, const char *driver, Error *err) {
         const char *name = PCI_ADDRESS_TEXT(d->facts.address);
 
         if (d->facts.state[PCI_ATTRIBUTE_SRIOV_TOTALVFS] != FACT_PRESENT)
@@ -421,7 +427,7 @@ static int check_request(const Device *d, uint32_t n, const char *driver, Error 
                 return error_set(err, ERROR_INVALID,
                                  "A driver can be given to fewer than %u virtual functions at once",
                                  PLAN_DEVICES_MAX);
-        if (d->assignment)
+        if (!may_change(c, d))
                 return error_set(err, ERROR_OWNED, "%s is assigned to %s", name, d->assignment->owner);
         return 0;
 }
@@ -440,7 +446,7 @@ int engine_set_numvfs(Engine *e, const Caller *c, const char *device, uint32_t n
         driver = o->driver ? o->driver : "none";
         r = inventory_resolve(e->inventory, device, err, &d);
         if (r >= 0)
-                r = check_request(d, n, driver, err);
+                r = check_request(c, d, n, driver, err);
         if (r < 0)
                 return r;
         if (engine_removal_is_blocked(e))

@@ -33,6 +33,8 @@ typedef struct EngineAnswer {
         const HostFd *fds;            /* borrowed: the receiver duplicates or sends them before it returns */
         size_t n_fds;
         HostApi api;                  /* what Open used */
+        const HostOpenDevice *opened; /* of Open: what was asked for, with VF tokens */
+        size_t n_opened;
 } EngineAnswer;
 
 /* Exactly one of answer and error is given. */

@@ -101,8 +101,8 @@ int sim_unbind(SimDevice *d, const char *driver) {
                 return -ENODEV;
         if (blocks(d))
                 return SIM_BLOCKED;
-        if (!pci_driver_is_vfio(d->driver) && sim_numvfs(d) > 0) {
-                r = sim_set_numvfs(d, 0); /* the driver's remove() calls pci_disable_sriov() */
+        if (sim_numvfs(d) > 0) {
+                r = sim_set_numvfs(d, 0); /* remove() of native drivers and of vfio-pci disables them */
                 if (r != 0)
                         return r;
         }

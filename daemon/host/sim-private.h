@@ -62,6 +62,7 @@ typedef struct SimDevice {
         bool told_removal;     /* the vfio-dev remove event was sent for the unbind that waits */
         unsigned busy;         /* kernel operations that wait inside with the device's lock */
         char *reset_methods;   /* all that it has, once their order was changed; NULL: as the attribute says */
+        char vf_token[37];     /* of a physical function on a VFIO driver, once it was opened with one */
         PciConfig *reference;  /* what the worker keeps of it; NULL: none */
         usec_t silent_until;   /* after a reset: configuration space does not answer */
         bool silent_rrs;       /* … with Request Retry Status instead of all-ones */
@@ -90,6 +91,7 @@ struct SimHost {
         size_t n_devices, devices_allocated;
         Hashmap *groups;        /* id → SimGroup */
         bool modules_loaded;    /* the VFIO modules */
+        bool vfio_sriov;        /* vfio_pci.enable_sriov */
 
         HostEventHandler handler;
         void *handler_userdata;

@@ -160,6 +160,8 @@ static int add_vf(SimDevice *pf, uint32_t i) {
         snapshot_device_done(&v);
         if (r < 0)
                 return r;
+        if (pci_driver_is_vfio(pf->driver))
+                return sim_set_override(added, pf->driver); /* vfio_pci_bus_notifier() captures them */
         if (!added->native && pf->driver[0])
                 r = free_and_strdup(&added->native, pf->driver);
         return r;
@@ -225,7 +227,7 @@ int sim_set_numvfs(SimDevice *pf, uint32_t n) {
                 return -ERANGE;
         if (n == now)
                 return 0;
-        if (!pf->driver[0] || pci_driver_is_vfio(pf->driver))
+        if (!pf->driver[0] || (pci_driver_is_vfio(pf->driver) && !pf->host->vfio_sriov))
                 return -ENOENT; /* no sriov_configure() */
         if (n == 0)
                 return disable(pf);

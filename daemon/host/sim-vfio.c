@@ -344,6 +344,24 @@ static int open_group(SimJob *job, OpenSet *set, const SimDevice *d) {
         return open_one(job, set, HOST_FD_GROUP, d);
 }
 
+/* vfio_pci_validate_vf_token(): a virtual function opens with its physical one's token alone. */
+static int check_token(SimJob *job, SimDevice *d, const char *token) {
+        SimDevice *pf = d->is_vf ? sim_device(d->host, d->physfn) : d;
+
+        if (!d->is_vf) {
+                if (token[0])
+                        (void) string_copy(d->vf_token, sizeof(d->vf_token), token);
+                return 0;
+        }
+        if (!pf || !pci_driver_is_vfio(pf->driver))
+                return 0;
+        if (token[0] && streq(token, pf->vf_token))
+                return 0;
+        sim_job_fail(job, -EACCES, ERROR_NOT_SUPPORTED, "%s cannot be opened without the VF token of %s",
+                     PCI_ADDRESS_TEXT(d->source.address), PCI_ADDRESS_TEXT(pf->source.address));
+        return -EACCES;
+}
+
 static int open_device(SimJob *job, OpenSet *set, const HostOpenDevice *o, bool cdev) {
         SimDevice *d = sim_device(sim_of(job->host), o->address);
         int r;
@@ -362,7 +380,8 @@ static int open_device(SimJob *job, OpenSet *set, const HostOpenDevice *o, bool 
         r = open_group(job, set, d);
         if (r < 0)
                 return r;
-        return o->want_device ? open_one(job, set, HOST_FD_DEVICE, d) : 0;
+        r = o->want_device ? check_token(job, d, o->vf_token) : 0;
+        return r >= 0 && o->want_device ? open_one(job, set, HOST_FD_DEVICE, d) : r;
 }
 
 static int choose_api(SimJob *job, bool *ret_cdev) {

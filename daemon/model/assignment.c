@@ -124,6 +124,18 @@ AssignmentState assignment_next(AssignmentState s, AssignmentEvent e) {
         return cell == 0 ? _ASSIGNMENT_STATE_INVALID : (AssignmentState) (cell - 1);
 }
 
+/* 8-4-4-4-12 lower-case hexadecimal digits. */
+bool vf_token_is_valid(const char *s) {
+        assert(s);
+        for (size_t i = 0; i < VF_TOKEN_MAX - 1; i++) {
+                bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+                if (dash ? s[i] != '-' : !((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f')))
+                        return false;
+        }
+        return s[VF_TOKEN_MAX - 1] == 0;
+}
+
 int assignment_new(Assignment **ret) {
         assert(ret);
 

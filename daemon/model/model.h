@@ -138,6 +138,8 @@ typedef enum Lifetime {
 const char *lifetime_to_string(Lifetime l);
 Lifetime lifetime_from_string(const char *s);
 
+#define VF_TOKEN_MAX 37U /* a UUID */
+bool vf_token_is_valid(const char *s);
 #define ASSIGNMENT_ID_MAX 33U /* 32 hex digits, 128 random bits */
 #define OWNER_MAX 256U
 #define LABELS_MAX 32U
@@ -174,6 +176,7 @@ struct Assignment {
         char *force_reason;
         bool by_node;            /* group node owned by user_uid */
         uint64_t memlock;
+        char vf_token[VF_TOKEN_MAX];       /* of its physical functions and their VFs; "" none yet. A secret of its owner */
         Plan *plan;              /* the plan that made it: devices and what was there before */
         usec_t created_at;       /* CLOCK_BOOTTIME */
         Job *job;                /* running now */

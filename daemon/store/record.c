@@ -20,7 +20,8 @@
 #define FLAG_BY_NODE 2U
 #define FLAG_RELEASE_WANTED 4U
 #define FLAG_POLICY 8U /* the rules it was made by follow at the end */
-#define FLAGS_ALL (FLAG_FORCE | FLAG_BY_NODE | FLAG_RELEASE_WANTED | FLAG_POLICY)
+#define FLAG_VF_TOKEN 16U /* follows at the very end */
+#define FLAGS_ALL (FLAG_FORCE | FLAG_BY_NODE | FLAG_RELEASE_WANTED | FLAG_POLICY | FLAG_VF_TOKEN)
 
 /* ---- encoding ---- */
 
@@ -76,7 +77,8 @@ static void encode_assignment(Encoder *e, const Assignment *a) {
         encode_u64(e, a->request_hash);
         encode_u8(e, (uint8_t) ((a->force ? FLAG_FORCE : 0) | (a->by_node ? FLAG_BY_NODE : 0) |
                                 (a->release_wanted ? FLAG_RELEASE_WANTED : 0) |
-                                (a->policy ? FLAG_POLICY : 0)));
+                                (a->policy ? FLAG_POLICY : 0) |
+                                (a->vf_token[0] ? FLAG_VF_TOKEN : 0)));
         encode_string(e, a->force_reason);
         encode_u64(e, a->created_at);
         encode_u64(e, a->job ? a->job->id : 0);
@@ -86,6 +88,8 @@ static void encode_assignment(Encoder *e, const Assignment *a) {
         encode_u64(e, a->memlock);
         if (a->policy)
                 encode_string(e, a->policy);
+        if (a->vf_token[0])
+                encode_string(e, a->vf_token);
 }
 
 static void encode_optional_assignment(Encoder *e, const Assignment *a) {
@@ -214,8 +218,8 @@ static void decode_optional_plan(Decoder *d, Plan **ret) {
                 (void) decode_plan(d, ret); /* the error sticks */
 }
 
-/* true: the rules follow. */
-static bool decode_flags(Decoder *d, Assignment *a) {
+/* Which of the optional ones follow. */
+static uint8_t decode_flags(Decoder *d, Assignment *a) {
         uint8_t flags = decode_u8(d);
 
         if (flags & ~FLAGS_ALL)
@@ -223,12 +227,22 @@ static bool decode_flags(Decoder *d, Assignment *a) {
         a->force = flags & FLAG_FORCE;
         a->by_node = flags & FLAG_BY_NODE;
         a->release_wanted = flags & FLAG_RELEASE_WANTED;
-        return flags & FLAG_POLICY;
+        return flags;
+}
+
+static void decode_token(Decoder *d, Assignment *a) {
+        _cleanup_free_ char *token = NULL;
+
+        decode_text(d, VF_TOKEN_MAX - 1, &token);
+        if (token && !vf_token_is_valid(token))
+                bad(d);
+        else if (token)
+                (void) string_copy(a->vf_token, sizeof(a->vf_token), token);
 }
 
 static void decode_fields(Decoder *d, unsigned version, Assignment *a, uint64_t *ret_job) {
         _cleanup_free_ char *id = NULL;
-        bool has_policy;
+        uint8_t flags;
 
         decode_id(d, &id);
         if (id)
@@ -246,7 +260,7 @@ static void decode_fields(Decoder *d, unsigned version, Assignment *a, uint64_t 
         a->attach_deadline = decode_u64(d);
         (void) decode_string(d, REQUEST_ID_MAX, &a->request_id);
         a->request_hash = decode_u64(d);
-        has_policy = decode_flags(d, a);
+        flags = decode_flags(d, a);
         (void) decode_string(d, TEXT_MAX, &a->force_reason);
         a->created_at = decode_u64(d);
         *ret_job = decode_u64(d);
@@ -257,8 +271,10 @@ static void decode_fields(Decoder *d, unsigned version, Assignment *a, uint64_t 
                 a->memlock = decode_u64(d);
         else
                 a->by_node = false;
-        if (has_policy)
+        if (flags & FLAG_POLICY)
                 decode_text(d, TEXT_MAX, &a->policy);
+        if (flags & FLAG_VF_TOKEN)
+                decode_token(d, a);
 }
 
 int decode_assignment(Decoder *d, unsigned version, Assignment **ret, uint64_t *ret_job) {

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "engine-fixture.h"
+#include "host/sim-private.h"
 
 static void wait_answer(World *w) {
         for (unsigned i = 0; i < 1000 && w->answer.n == 0; i++)
@@ -221,6 +222,88 @@ START_TEST(held_virtual_functions_stay) {
 }
 END_TEST
 
+static void open_all(World *w, const Caller *c, const char *id) {
+        OpenOptions o = { .device_fd = true, .container_fd = -EBADF, .iommufd = -EBADF };
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        answer_reset(&w->answer);
+        if (engine_open(w->engine, c, id, NULL, &o, world_reply, w, &err) < 0)
+                world_reply(NULL, &err, w);
+        wait_answer(w);
+}
+
+static void assign_one(World *w, const Caller *c, const char *device, const char *owner,
+                       char id[ASSIGNMENT_ID_MAX]) {
+        AssignOptions o = persistent();
+
+        world_assign(w, c, one_device(device), owner, &o);
+        (void) string_copy(id, ASSIGNMENT_ID_MAX, w->answer.assignment);
+}
+
+/* A physical function on VFIO, its virtual ones, and the token between them. */
+START_TEST(virtual_functions_of_an_assigned_function) {
+        char pf[ASSIGNMENT_ID_MAX], vf[ASSIGNMENT_ID_MAX], none[ASSIGNMENT_ID_MAX], token[VF_TOKEN_MAX];
+        _cleanup_world_ World w;
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        world_init(&w);
+        sim_of(w.host)->vfio_sriov = true;
+        world_settle(&w);
+        assign_one(&w, &ALICE, "0000:43:00.0", OWNER, pf);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        set_vfs(&w, &BOB, "0000:43:00.0", 2);
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        set_vfs(&w, &ALICE, "0000:43:00.0", 2);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+
+        /* They are the same owner's or nobody's. */
+        assign_one(&w, &BOB, "0000:43:00.2", OWNER, none);
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        assign_one(&w, &ALICE, "0000:43:00.2", OTHER, none);
+        ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        assign_one(&w, &ALICE, "0000:43:00.2", OWNER, vf);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+
+        /* The first open sets it, each further one shows it; a restart does not lose it. */
+        open_all(&w, &ALICE, pf);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        (void) string_copy(token, sizeof(token), sim_device(sim_of(w.host), PF)->vf_token);
+        ck_assert(vf_token_is_valid(token));
+        world_stop(&w);
+        world_start(&w);
+        w.n_settled = 0;
+        world_settle(&w);
+        ck_assert_str_eq(world_assignment(&w, pf)->vf_token, token);
+        open_all(&w, &ALICE, vf);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        answer_reset(&w.answer); /* closes what it gave */
+
+        answer_reset(&w.answer);
+        ck_assert_int_lt(engine_release(w.engine, &ALICE, pf, false, world_reply, &w, &err), 0);
+        ck_assert_int_eq(err.code, ERROR_OWNED);
+        world_release(&w, &ALICE, vf);
+        ck_assert_int_eq(w.answer.code, ERROR_NONE);
+        world_release(&w, &ALICE, pf);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        world_run(&w, USEC_PER_SEC);
+        ck_assert_uint_eq(count_vfs(&w, "") + count_vfs(&w, "vfio-pci"), 0);
+        ck_assert(world_driver_is(&w, PF, "mlx5_core"));
+}
+END_TEST
+
+static const char *const no_vf_tokens[] = {
+        "", "x", "01234567-89ab-4def-a123-456789abcde", "01234567-89ab-4def-a123-456789abcdeff",
+        "01234567-89AB-4def-a123-456789abcdef", "01234567089ab-4def-a123-456789abcdef",
+        "01234567-89ab-4def-a123-456789abcde\n",
+};
+
+START_TEST(vf_tokens_are_uuids) {
+        ck_assert(vf_token_is_valid("01234567-89ab-4def-a123-456789abcdef"));
+        for (size_t i = 0; i < ELEMENTSOF(no_vf_tokens); i++)
+                ck_assert_msg(!vf_token_is_valid(no_vf_tokens[i]), "%s", no_vf_tokens[i]);
+}
+END_TEST
+
 START_TEST(a_physical_function_is_not_reset_under_owners) {
         _cleanup_world_ World w;
         AssignOptions o = persistent();
@@ -258,8 +341,11 @@ START_TEST(virtual_functions_change_through_zero) {
         world_run(&w, USEC_PER_SEC);
         world_assign(&w, &ROOT, one_device("0000:43:00.0"), OWNER, &o);
         ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
-        set_vfs(&w, &ROOT, "0000:43:00.0", 1);
+        set_vfs(&w, &ALICE, "0000:43:00.0", 1);
         ck_assert_int_eq(w.answer.code, ERROR_OWNED);
+        /* For its owner the VFIO driver makes some, where the host lets it. */
+        set_vfs(&w, &ROOT, "0000:43:00.0", 1);
+        ck_assert_int_eq(w.answer.code, ERROR_NOT_SUPPORTED);
 }
 END_TEST
 
@@ -620,6 +706,8 @@ static void add_tests(TCase *tcase) {
         tcase_add_test(tcase, virtual_functions_without_room);
         tcase_add_test(tcase, virtual_functions_after_lost_events);
         tcase_add_test(tcase, held_virtual_functions_stay);
+        tcase_add_test(tcase, virtual_functions_of_an_assigned_function);
+        tcase_add_test(tcase, vf_tokens_are_uuids);
         tcase_add_test(tcase, a_physical_function_is_not_reset_under_owners);
         tcase_add_test(tcase, virtual_functions_change_through_zero);
         tcase_add_test(tcase, virtual_functions_refused);
