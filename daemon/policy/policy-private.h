@@ -104,8 +104,9 @@ typedef struct PolicyReader {
         const char *file; /* the policy's copy of its path */
         JsonPlaces places;
         Hashmap *names;         /* of the rules so far */
-        size_t line_at; unsigned line; /* the last line that was looked for */
+        size_t line_at; unsigned line; /* where the last line that was looked for begins */
         uint8_t members[256];   /* keys and objects by the hash of their names */
+        const char *key_names[_POLICY_KEY_MAX];
         bool failed;            /* out of memory */
         bool too_many;          /* rules; said once */
 } PolicyReader;

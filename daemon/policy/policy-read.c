@@ -56,7 +56,8 @@ static void add_member(PolicyReader *x, PolicyObject o, const char *name, unsign
 
 static void add_members(PolicyReader *x) {
         for (unsigned k = 0; k < _POLICY_KEY_MAX; k++) {
-                add_member(x, policy_key_info(k)->object, policy_key_name(k), k);
+                x->key_names[k] = policy_key_name(k);
+                add_member(x, policy_key_info(k)->object, x->key_names[k], k);
                 if (policy_key_info(k)->alias)
                         add_member(x, policy_key_info(k)->object, policy_key_info(k)->alias, k);
         }
@@ -65,19 +66,19 @@ static void add_members(PolicyReader *x) {
                            MEMBER_OBJECTS + o);
 }
 
-static bool is_member(unsigned number, PolicyObject o, const char *name) {
+static bool is_member(const PolicyReader *x, unsigned number, PolicyObject o, const char *name) {
         if (number >= MEMBER_OBJECTS)
                 return policy_object_info(number - MEMBER_OBJECTS)->parent == o &&
                        streq(policy_object_info(number - MEMBER_OBJECTS)->name, name);
         return policy_key_info(number)->object == o &&
-               (streq(policy_key_name(number), name) ||
+               (streq(x->key_names[number], name) ||
                 streq_ptr(policy_key_info(number)->alias, name));
 }
 
 /* The number of the key, or of the object behind the keys; -ENOENT. */
 static int find_member(const PolicyReader *x, PolicyObject o, const char *name) {
         for (size_t at = member_slot(o, name); x->members[at]; at = (at + 1) % SLOTS)
-                if (is_member(x->members[at] - 1U, o, name))
+                if (is_member(x, x->members[at] - 1U, o, name))
                         return x->members[at] - 1;
         return -ENOENT;
 }
@@ -237,9 +238,9 @@ static void read_rule(PolicyReader *x, const PolicyValue *v) {
                 return;
         }
         while (policy_walk_next(x, v, &walk, &one))
-                if (streq(one.key, "name"))
+                if (one.key[0] == 'n' && streq(one.key, "name"))
                         name = one;
-                else if (streq(one.key, "match"))
+                else if (one.key[0] == 'm' && streq(one.key, "match"))
                         match = one;
         if (!name.json)
                 (void) policy_wrong(x, v, "an object with \"name\"");

@@ -25,7 +25,7 @@ static bool wrong_for_key(PolicyReader *x, PolicyKey k, const PolicyValue *v) {
 
 const PolicyWord *policy_word_find(const PolicyWord *words, const char *text) {
         for (const PolicyWord *w = words; text && w->text; w++)
-                if (streq(w->text, text))
+                if (w->text[0] == text[0] && streq(w->text, text))
                         return w;
         return NULL;
 }

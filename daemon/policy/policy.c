@@ -14,6 +14,8 @@
 #include "policy/policy-private.h"
 
 #define SECOND UINT64_C(1000000)
+#define ALL_KEYS ((UINT64_C(1) << _POLICY_KEY_MAX) - 1)
+_Static_assert(_POLICY_KEY_MAX < 64, "a rule has a bit for each key");
 
 /* The same as `standard` of each key says. */
 void policy_settings_init(PolicySettings *s) {
@@ -50,9 +52,9 @@ static void complete(Policy *p) {
         for (size_t i = 0; i < p->n_rules; i++) {
                 PolicyRule *rule = &p->rules[i]->rule;
 
-                for (unsigned k = 0; k < _POLICY_KEY_MAX; k++) {
-                        if (rule->set & UINT64_C(1) << k)
-                                continue;
+                for (uint64_t rest = ~rule->set & ALL_KEYS; rest; rest &= rest - 1) {
+                        unsigned k = (unsigned) __builtin_ctzll(rest);
+
                         memcpy(policy_settings_field(&rule->settings, k),
                                policy_settings_field(&p->defaults.settings, k),
                                policy_key_info(k)->size);
