@@ -8,7 +8,7 @@
 
 #include <assert.h>
 
-#include "engine/engine-private.h"
+#include "engine/engine-kept.h"
 
 typedef enum CheckResult { CHECK_OK, CHECK_WARN, CHECK_FAIL } CheckResult;
 
@@ -167,6 +167,25 @@ static void check_memlock(const Engine *e, const HostPlatform *p, Finding *ret) 
                 find(ret, CHECK_OK, NULL, "No two assignments share a user by node");
 }
 
+static void check_kept(const Engine *e, const HostPlatform *p, Finding *ret) {
+        size_t problems = strv_length(e->kept.problems);
+        const char *directory = host_state_directory(e->host);
+
+        if (e->kept_unread < 0)
+                find(ret, CHECK_FAIL, "set its owner and mode right, and restart the service",
+                     "%s cannot be read (%s): nothing new is assigned", directory,
+                     strerrorname_np(-e->kept_unread));
+        else if (engine_kept_trouble(e))
+                find(ret, CHECK_FAIL, "see the message; new work is refused until it can be written, releases go on",
+                     "%s", engine_kept_trouble(e));
+        else if (problems > 0)
+                find(ret, CHECK_WARN, "look at the devices, then move the files away and restart the service",
+                     "%zu files of %s cannot be used, the first: %s", problems, directory, e->kept.problems[0]);
+        else
+                find(ret, CHECK_OK, NULL, "%zu devices and %zu reservations are kept in %s", e->kept.n_devices,
+                     e->kept.n_reservations, directory);
+}
+
 static const Check checks[] = {
         { "iommu", "IOMMU", check_iommu },
         { "interrupt-remapping", "Interrupt remapping", check_remapping },
@@ -178,6 +197,7 @@ static const Check checks[] = {
         { "groups", "Groups", check_groups },
         { "devices", "Devices", check_stuck },
         { "node-users", "Users of nodes", check_memlock },
+        { "state", "Kept state", check_kept },
 };
 
 static char *doctor_to_text(const Engine *e) {

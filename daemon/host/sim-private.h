@@ -280,7 +280,8 @@ int sim_snapshot(SimJob *job);
 /* sim-state.c */
 void sim_state_free(SimHost *h);
 int sim_state_commit(SimHost *h, const char *name, const char *text);
-int sim_state_undo(SimHost *h, const char *name, const char *text);
+/* failed: of the step that failed itself. */
+int sim_state_undo(SimHost *h, const char *name, const char *text, bool failed);
 int sim_state_files(Host *host, HostStateFile **ret, size_t *ret_n);
 const char *sim_state_directory(Host *host);
 int sim_boot_id(Host *host, char ret[HOST_BOOT_ID_MAX]);

@@ -77,12 +77,14 @@ int sim_state_commit(SimHost *h, const char *name, const char *text) {
         return fd < 0 ? fd : state_dir_commit(fd, geteuid(), name, text);
 }
 
-int sim_state_undo(SimHost *h, const char *name, const char *text) {
+int sim_state_undo(SimHost *h, const char *name, const char *text, bool failed) {
         _cleanup_close_ int fd = -EBADF;
 
         if (!h->state_dir)
                 return memory_holds(h, name, text) ? 0 : sim_state_commit(h, name, text);
         fd = state_dir_open(h->state_dir, geteuid());
+        if (fd < 0 && failed)
+                return 0; /* nothing was written where nothing is */
         if (fd >= 0 && state_dir_holds(fd, geteuid(), name, text) > 0)
                 return 0;
         return sim_state_commit(h, name, text);

@@ -375,7 +375,8 @@ static int run_undo(SimJob *job, SimDevice *d, const Step *s) {
         case STEP_SET_RESET_METHOD:
                 return sim_set_reset_method(d, to);
         case STEP_COMMIT_STATE:
-                return sim_state_undo(sim_of(job->host), strempty(s->value), to);
+                return sim_state_undo(sim_of(job->host), strempty(s->value), to,
+                                      job->why.failed_step == job->step);
         case STEP_SET_AUTOPROBE:
         case STEP_SET_D3COLD:
         case STEP_SET_NOSNOOP:
