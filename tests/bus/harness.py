@@ -41,6 +41,7 @@ LIMIT = 30.0  # seconds for anything to happen; a wait that lasts so long has fa
 ALICE, BOB, NOBODY, ADMIN_GID = (pwd.getpwnam("daemon").pw_uid, pwd.getpwnam("bin").pw_uid,
                                  pwd.getpwnam("nobody").pw_uid, grp.getgrnam("adm").gr_gid)
 
+# The queues' size is said: what a bus takes by itself differs by release, and a short one drops replies in a flood.
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -54,6 +55,7 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
     <allow receive_type="method_call"/> <allow receive_type="method_return"/>
     <allow receive_type="error"/> <allow receive_type="signal"/>
   </policy>
+  <limit name="max_incoming_bytes">133169152</limit> <limit name="max_outgoing_bytes">133169152</limit>
   {limits}
 </busconfig>
 """
