@@ -41,7 +41,7 @@ static Json *steps_to_json(const Task *t, PciAddress a) {
                 const Step *s = t->plan->steps + i;
 
                 if (s->has_device && pci_address_equal(s->device, a) &&
-                    (step_is_cleaning(s) || s->type == STEP_PROVE_UNHELD))
+                    (engine_clean_is_step(t->plan, i) || s->type == STEP_PROVE_UNHELD))
                         (void) json_append(list, step_to_json(t, i));
         }
         return list;
@@ -111,19 +111,25 @@ Json *engine_clean_to_json(Engine *e, const Device *d) {
         return j;
 }
 
-void engine_clean_read_home(Engine *e, const Device *d, char **ret_driver, char **ret_override) {
-        _cleanup_json_ Json *list = NULL;
-        const Json *last;
+static void take_driver(const Json *record, const char *key, char **to) {
         const char *text;
 
-        assert(ret_driver);
-        assert(ret_override);
+        if (json_get_string(record, key, &text) < 0 || (text[0] && !pci_driver_name_is_valid(text)))
+                return;
+        if (free_and_strdup(to, text) < 0)
+                log_warning("Not enough memory for what a device was before");
+}
+
+void engine_clean_read_home(Engine *e, const Device *d, char **driver, char **override) {
+        _cleanup_json_ Json *list = NULL;
+        const Json *last;
+
+        assert(driver);
+        assert(override);
         list = cycles_to_json(e, d);
         last = json_length(list) > 0 ? json_at(list, json_length(list) - 1) : NULL;
         if (!last)
                 return;
-        if (json_get_string(last, "driver_before", &text) >= 0 && (!text[0] || pci_driver_name_is_valid(text)))
-                *ret_driver = strdup(text);
-        if (json_get_string(last, "override_before", &text) >= 0 && (!text[0] || pci_driver_name_is_valid(text)))
-                *ret_override = strdup(text);
+        take_driver(last, "driver_before", driver);
+        take_driver(last, "override_before", override);
 }

@@ -230,19 +230,18 @@ int engine_clean_add_power_back(Engine *e, const Plan *made, Plan *plan, const P
         return add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec, TEXT(before, NULL, before));
 }
 
-int engine_clean_add_home(Engine *e, Plan *plan, const PlanDevice *p, const Device *d) {
-        _cleanup_free_ char *driver = NULL, *override = NULL;
+int engine_clean_add_home(Engine *e, Plan *plan, const PlanDevice *p) {
         uint32_t timeout = e->options.step_timeout_msec;
         int r;
 
-        engine_clean_read_home(e, d, &driver, &override);
-        if (!driver || pci_driver_is_vfio(driver))
+        assert(plan);
+        assert(p);
+        if (streq(p->driver_before, p->driver))
                 return engine_clean_add_power_back(e, NULL, plan, p); /* it stays, held */
-        r = add(plan, STEP_UNBIND, p, timeout, TEXT(d->facts.driver, d->facts.driver, NULL));
+        r = add(plan, STEP_UNBIND, p, timeout, TEXT(p->driver, p->driver, NULL));
         if (r >= 0)
-                r = add(plan, STEP_SET_OVERRIDE, p, timeout,
-                        TEXT(strempty(override), d->facts.driver, strempty(override)));
-        return r < 0 || !driver[0] ? r : add(plan, STEP_PROBE, p, timeout, TEXT(NULL, "", ""));
+                r = add(plan, STEP_SET_OVERRIDE, p, timeout, TEXT(p->override_before, p->driver, p->override_before));
+        return r < 0 || !p->driver_before[0] ? r : add(plan, STEP_PROBE, p, timeout, TEXT(NULL, "", ""));
 }
 
 /* ---- what came of it ---- */
@@ -263,11 +262,22 @@ static bool is_question(const Plan *plan, size_t step) {
         return plan->steps[step].type == STEP_HOOK;
 }
 
+bool engine_clean_is_step(const Plan *plan, size_t i) {
+        const Step *s = plan->steps + i, *next = s + 1;
+
+        assert(i < plan->n_steps);
+        if (s->type != STEP_HOLD_POWER)
+                return step_is_cleaning(s);
+        /* Power is held for more than that. */
+        return i + 1 < plan->n_steps && (next->type == STEP_RESET || next->type == STEP_SET_RESET_METHOD) &&
+               pci_address_equal(s->device, next->device);
+}
+
 bool engine_clean_failed(const Plan *plan, const HostResult *result, PciAddress *ret) {
         assert(plan);
         assert(result);
         assert(ret);
-        if (result->failed_step >= plan->n_steps || !step_is_cleaning(plan->steps + result->failed_step) ||
+        if (result->failed_step >= plan->n_steps || !engine_clean_is_step(plan, result->failed_step) ||
             is_question(plan, result->failed_step))
                 return false;
         if (result->error == -EBUSY || result->error == -ENODEV || result->error == -ESTALE ||

@@ -32,12 +32,14 @@ int engine_clean_add_power(Engine *e, Plan *plan, const PlanDevice *p);
 int engine_clean_add_before(Engine *e, const AskedFor *asked, Plan *plan, const PlanDevice *p);
 /* Of the way back: power control as it was before `made`; NULL: the device stays on its VFIO driver. */
 int engine_clean_add_power_back(Engine *e, const Plan *made, Plan *plan, const PlanDevice *p);
-/* A quarantined device on a VFIO driver goes home: to what it was before, as far as the record says. */
-int engine_clean_add_home(Engine *e, Plan *plan, const PlanDevice *p, const Device *d);
+/* A device on a VFIO driver goes home: to the driver that it had before. */
+int engine_clean_add_home(Engine *e, Plan *plan, const PlanDevice *p);
 /* engine-plan.c: verifies that one device without an owner is clean; on a VFIO driver meanwhile. plan: its only device
  * is filled in. */
 int engine_plan_clean(Engine *e, const Device *d, const CleanSubject *s, Plan *plan);
 
+/* Is this step part of cleaning? */
+bool engine_clean_is_step(const Plan *plan, size_t i);
 /* Did this plan, if it was done, make the device clean? */
 bool engine_clean_plan_cleans(const Plan *plan, PciAddress a);
 /* A step of cleaning failed, so that the device is neither clean nor to be trusted; not that somebody holds it, that
@@ -54,7 +56,7 @@ void engine_clean_settle(Task *t, const HostResult *result, const CleanSubject *
 /* What is known of each step of the task's plan goes to the record of each device that was cleaned. outcome:
  * "verified", "dirty", "quarantined". reason: why, or NULL. */
 void engine_clean_record(Task *t, PciAddress a, const CleanSubject *s, const char *outcome, const char *reason);
-/* What the last record says of before: driver and override, malloc'd, both left alone where nothing is known. */
-void engine_clean_read_home(Engine *e, const Device *d, char **ret_driver, char **ret_override);
+/* What the last record says of before: driver and override; both left alone where nothing is known. */
+void engine_clean_read_home(Engine *e, const Device *d, char **driver, char **override);
 /* { "state", "last-owner", …, "cycles": [ … ] }; NULL on OOM. */
 Json *engine_clean_to_json(Engine *e, const Device *d);

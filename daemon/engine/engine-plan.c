@@ -489,7 +489,7 @@ int engine_plan_rest(Engine *e, const Assignment *a, Plan **ret) {
 }
 
 int engine_plan_clean(Engine *e, const Device *d, const CleanSubject *s, Plan *plan) {
-        const PlanDevice *p = plan->devices;
+        PlanDevice *p = plan->devices;
         char name[PCI_DRIVER_NAME_MAX];
         bool bound = pci_driver_is_vfio(d->facts.driver);
         int r;
@@ -497,15 +497,17 @@ int engine_plan_clean(Engine *e, const Device *d, const CleanSubject *s, Plan *p
         assert(e);
         assert(plan->n_devices == 1);
         r = bound ? 0 : host_choose_driver(e->host, &d->facts, name, sizeof(name));
-        if (r < 0 || free_and_strdup(&plan->devices->driver, bound ? d->facts.driver : name) < 0)
+        if (r < 0 || free_and_strdup(&p->driver, bound ? d->facts.driver : name) < 0)
                 return r < 0 ? r : -ENOMEM;
+        if (bound) /* by what a release left there */
+                engine_clean_read_home(e, d, &p->driver_before, &p->override_before);
         r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, p), UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
-        if (r >= 0)
+        if (r >= 0 && !bound)
                 r = add_bind(e, plan, p);
         if (r >= 0)
                 r = engine_clean_add(e, plan, p, s);
         if (r >= 0 && bound)
-                r = engine_clean_add_home(e, plan, p, d);
+                r = engine_clean_add_home(e, plan, p);
         else if (r >= 0)
                 r = add_restore_from(e, plan, plan, p, p->driver);
         if (r < 0)

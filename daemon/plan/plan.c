@@ -161,12 +161,9 @@ Step *plan_add_device_step(Plan *p, StepType t, const PlanDevice *d) {
 }
 
 bool step_is_cleaning(const Step *s) {
-        StepType t;
-
         assert(s);
-        t = s->type;
-        return t == STEP_RESET || t == STEP_AWAIT_READY || t == STEP_COMPARE_CONFIG || t == STEP_HOOK ||
-               t == STEP_SET_RESET_METHOD || (t == STEP_HOLD_POWER && s->value && strcmp(s->value, "on") == 0);
+        return s->type == STEP_RESET || s->type == STEP_AWAIT_READY || s->type == STEP_COMPARE_CONFIG ||
+               s->type == STEP_HOOK || s->type == STEP_SET_RESET_METHOD;
 }
 
 int step_set(Step *s, const char *value, const char *undo, const char *expect) {
