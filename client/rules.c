@@ -29,6 +29,41 @@ char *rule_text(const Json *rule, const char *name) {
         return s;
 }
 
+static void add_ids(StrBuf *b, const Json *ids, const char *what) {
+        for (size_t i = 0; i < json_length(ids); i++) {
+                _cleanup_free_ char *id = value_text(json_at(ids, i));
+
+                strbuf_addf(b, "%s %s", i > 0 ? "," : what, id);
+        }
+}
+
+/* A setting's value; of owners "vm-*, web-* (users 1001; groups 44)". malloc'd, never NULL. */
+static char *setting_text(const Json *value) {
+        _cleanup_strbuf_ StrBuf b = {};
+        char *s;
+
+        if (json_type(value) != JSON_ARRAY)
+                return value_text(value);
+        for (size_t i = 0; i < json_length(value); i++) {
+                const Json *one = json_at(value, i), *users = json_get(one, "users"), *groups = json_get(one, "groups");
+                _cleanup_free_ char *plain = json_type(one) == JSON_OBJECT ? NULL : value_text(one);
+
+                strbuf_addf(&b, "%s%s", i > 0 ? ", " : "", plain ? plain : member_string(one, "owner"));
+                if (json_length(users) + json_length(groups) == 0)
+                        continue;
+                strbuf_add(&b, " (");
+                add_ids(&b, users, "users");
+                if (json_length(users) > 0 && json_length(groups) > 0)
+                        strbuf_add(&b, "; ");
+                add_ids(&b, groups, "groups");
+                strbuf_add(&b, ")");
+        }
+        s = strbuf_steal(&b);
+        if (!s)
+                output_out_of_memory();
+        return s;
+}
+
 /* "class 03, vendor 10de" */
 static char *match_text(const Json *match) {
         _cleanup_strbuf_ StrBuf b = {};
@@ -69,7 +104,7 @@ int print_policy(const Json *j) {
                 table_set(line, 0, name, PAINT_BOLD);
                 table_set(line, 1, r == defaults ? "all others" : match, PAINT_NONE);
                 for (size_t c = 0; c < ELEMENTSOF(settings); c++) {
-                        _cleanup_free_ char *text = member_text(r, settings[c]);
+                        _cleanup_free_ char *text = setting_text(json_get(r, settings[c]));
 
                         table_set(line, c + 2, text, PAINT_NONE);
                 }
@@ -97,7 +132,7 @@ static void print_settings(const Json *settings) {
 
         while (json_next(settings, &iterator, &key, &setting)) {
                 const char *origin = member_string(setting, "origin");
-                _cleanup_free_ char *value = member_text(setting, "value");
+                _cleanup_free_ char *value = setting_text(json_get(setting, "value"));
 
                 if (streq(origin, "built in"))
                         continue;

@@ -497,10 +497,12 @@ def a_replay_that_cannot_be_done(world):
 @scenario
 def show_explain_and_reload(world):
     world.policy(rules({"name": "no-nvme", "match": {"kind": "nvme", "vendor": "ffff"}, "assign": "deny"},
-                       {"name": "pool", "match": {"kind": "nvme"}, "owners": ["vm-*"], "limit": 3}))
+                       {"name": "pool", "match": {"kind": "nvme"}, "limit": 3,
+                        "owners": ["vm-*", *owners("web-*", users=[ALICE, BOB], groups=[44])]}))
     ctl(world, "policy", "reload")
     shown = ctl(world, "policy", "show").stdout
     assert shown.startswith("Policy 2\n") and "no-nvme" in shown and "kind nvme" in shown, shown
+    assert f"vm-*, web-* (users {ALICE}, {BOB}; groups 44)" in shown, shown
     document = json.loads(ctl(world, "policy", "show", "--json").stdout)
     assert [r["rule"] for r in document["rules"]] == ["no-nvme", "pool"] and document["generation"] == 2
     for words in (["policy", "explain"], ["explain"]):
