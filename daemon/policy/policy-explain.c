@@ -110,9 +110,11 @@ static void set_by_path(Json *j, const char *path, Json *value) {
 
                 (void) snprintf(name, sizeof(name), "%.*s", (int) n, path);
                 inner = json_get(j, name);
+                if (!inner && json_set(j, name, json_new_object()) >= 0)
+                        inner = json_get(j, name);
                 if (!inner) {
-                        inner = json_new_object();
-                        (void) json_set(j, name, inner);
+                        (void) json_free(value);
+                        return; /* j is marked as broken */
                 }
                 j = inner;
         }

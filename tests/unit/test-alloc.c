@@ -20,6 +20,7 @@
 #include "host/snapshot.h"
 #include "model/model.h"
 #include "plan/codec.h"
+#include "policy/policy.h"
 #include "store/store.h"
 #include "unit.h"
 
@@ -56,6 +57,7 @@ WRAP(char *, strndup, (const char *s, size_t n), (s, n));
 WRAP(Json *, json_object_new_object, (void), ());
 WRAP(Json *, json_object_new_array, (void), ());
 WRAP(Json *, json_object_new_string, (const char *s), (s));
+WRAP(Json *, json_object_new_string_len, (const char *s, int n), (s, n));
 WRAP(Json *, json_object_new_int64, (int64_t v), (v));
 WRAP(Json *, json_object_new_uint64, (uint64_t v), (v));
 WRAP(Json *, json_object_new_boolean, (int v), (v));
@@ -334,6 +336,56 @@ static int run_inventory(void) {
         return r;
 }
 
+static int show_policy(const Policy *p) {
+        PciFacts facts = { .class_code = 0x030000, .vendor = 0x8086 };
+        const PolicySubject subject = { .facts = &facts };
+        _cleanup_json_ Json *all = policy_to_json(p), *one = policy_explain(p, &subject, NULL),
+                            *schema = policy_schema(), *keys = policy_keys();
+        _cleanup_free_ char *a = json_to_text(all, false), *b = json_to_text(one, false),
+                            *c = json_to_text(schema, false), *d = json_to_text(keys, false);
+
+        return a && b && c && d ? 0 : -ENOMEM;
+}
+
+static int run_policy(void) {
+        static const char text[] =
+                "{\"version\":1,\"rules\":[{\"name\":\"a\\u00e9\",\"match\":{\"vendor\":[\"8086\",\"10de\"],"
+                "\"slot\":\"G*\",\"address\":\"0000:0?:*\"},\"owners\":[\"x\",{\"owner\":\"y\",\"users\":[1]}],"
+                "\"driver\":\"vfio-pci\",\"clean\":{\"hooks\":[\"h\"],\"reset\":[\"flr\"]}}],\"defaults\":{\"limit\":3}}";
+        PolicyProblems problems;
+        Policy *p = NULL;
+        int r = policy_compile(&(PolicyText) { "p.json", text, sizeof(text) - 1, 0 }, 1, NULL, &problems, &p);
+
+        if (r < 0)
+                return r;
+        r = show_policy(p);
+        (void) policy_free(p);
+        return r;
+}
+
+static int run_policy_problems(void) {
+        static const char text[] = "{\"versoin\":1,\"rules\":[7,{\"name\":\"a\",\"match\":{\"vendro\":1,\"class\":3},"
+                                   "\"owners\":[{\"users\":[\"x\"]}],\"limit\":-1,\"clean\":{\"hooks\":[1]}},"
+                                   "{\"name\":\"a\",\"match\":{}}],\"defaults\":{\"ats\":1}}";
+        _cleanup_json_ Json *j = NULL;
+        PolicyProblems problems;
+        Policy *p = NULL;
+        int r = policy_compile(&(PolicyText) { "p.json", text, sizeof(text) - 1, 0 }, 1, NULL, &problems, &p);
+
+        if (r != -EBADMSG)
+                return r;
+        j = policy_problems_to_json(&problems);
+        r = 0;
+        for (size_t i = 0; i < problems.n; i++) {
+                _cleanup_free_ char *one = policy_problem_to_string(problems.items + i);
+
+                if (!one)
+                        r = -ENOMEM;
+        }
+        policy_problems_done(&problems);
+        return r;
+}
+
 /* ---- the runs ---- */
 
 static const struct {
@@ -346,6 +398,7 @@ static const struct {
         { "files", run_files, 3 },        { "plan", run_plan, 20 },
         { "assignment", run_assignment, 10 }, { "store", run_store, 10 },
         { "snapshot", run_snapshot, 200 }, { "inventory", run_inventory, 200 },
+        { "policy", run_policy, 200 },     { "policy's problems", run_policy_problems, 50 },
 };
 
 static void set_up(void) {
