@@ -348,6 +348,11 @@ const char *assignment_node_owner(const Assignment *a, char *buffer, size_t size
 int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, const char *why);
 /* The same, of one that was releasing when the daemon ended. */
 int engine_continue_release(Engine *e, Assignment *a, bool rest);
+/* When a release that waits since then ends the declared process (engine-force.c): USEC_INFINITY
+ * never. n_signals: that it got already. */
+usec_t engine_force_at(Engine *e, const Assignment *a, usec_t held_since, unsigned n_signals);
+/* Has a worker send it the next one. */
+int engine_force_end(Task *t, const Assignment *a, unsigned n_signals, TaskFinished finished);
 /* Who asked for the release of something that was still on its way waits for this job. NULL: for
  * one that is to come. */
 void engine_adopt_waiting(Engine *e, const Assignment *a, const Job *j);

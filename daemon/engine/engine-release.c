@@ -23,6 +23,8 @@ typedef struct Release {
         unsigned failures; /* of the plan, not of patience */
         bool recorded;     /* the plan is in the journal, without outcome */
         bool unsaved;      /* the state directory fails: it follows when it can */
+        usec_t held_since; /* somebody holds on; 0: nobody did yet */
+        unsigned n_signals; /* that the declared process got */
         const char *why;   /* static text */
 } Release;
 
@@ -39,8 +41,15 @@ static usec_t backoff(unsigned attempt) {
 }
 
 static void retry_later(Task *t) {
-        int r = task_fire_at(t, host_now(t->engine->host) + backoff(t->attempts++),
-                             release_attempt);
+        const Assignment *a = inventory_assignment(t->engine->inventory, t->assignment);
+        const Release *release = task_release(t);
+        usec_t at = host_now(t->engine->host) + backoff(t->attempts++);
+        int r;
+
+        if (a && release->held_since > 0)
+                at = MIN(at, MAX(engine_force_at(t->engine, a, release->held_since, release->n_signals),
+                                 host_now(t->engine->host) + RETRY_FIRST_USEC));
+        r = task_fire_at(t, at, release_attempt);
 
         if (r < 0)
                 (void) log_error_errno(
@@ -276,6 +285,32 @@ static void release_started(Task *t, size_t step) {
                 (void) engine_step(t->engine, a, ASSIGNMENT_EVENT_UNHELD);
 }
 
+static void signal_sent(Task *t, const HostResult *result) {
+        const Assignment *a = inventory_assignment(t->engine->inventory, t->assignment);
+
+        if (result->outcome == HOST_OUTCOME_UNKNOWN) {
+                t->ended = release_resume;
+                return;
+        }
+        if (result->outcome != HOST_OUTCOME_DONE && result->error != -ESRCH && a)
+                engine_audit(a, MESSAGE_OWNER_DIED, LOG_ERR, "Process %u of %s could not be ended: %s",
+                             a->pid, a->owner, result->message);
+        t->attempts = 0;
+        retry_later(t);
+}
+
+/* With patience, and by rule not for ever. */
+static void wait_for_holder(Task *t, const Assignment *a) {
+        Release *release = task_release(t);
+        usec_t now = host_now(t->engine->host);
+
+        if (release->held_since == 0)
+                release->held_since = now;
+        if (now < engine_force_at(t->engine, a, release->held_since, release->n_signals) ||
+            engine_force_end(t, a, release->n_signals++, signal_sent) < 0)
+                retry_later(t);
+}
+
 static void release_finished(Task *t, const HostResult *result) {
         Engine *e = t->engine;
         Assignment *a = inventory_assignment(e->inventory, t->assignment);
@@ -317,7 +352,10 @@ static void release_finished(Task *t, const HostResult *result) {
                 engine_audit(a, MESSAGE_RELEASED, LOG_INFO, "The release waits: %s", err.message);
         error_move(&j->result, &err);
         engine_job_set_state(e, j, JOB_WAITING);
-        retry_later(t);
+        if (is_held(result))
+                wait_for_holder(t, a);
+        else
+                retry_later(t);
 }
 
 /* What was kept for its sake is no longer: the last steps, after all that could still go wrong. */

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 
 #include "engine-fixture.h"
-#include "engine/engine-private.h"
+#include "engine/engine-policy.h"
 
 #define ME ((Caller) { .uid = getuid(), .bus_name = ":1.7" })
 #define STRANGER ((Caller) { .uid = getuid() + 4711, .bus_name = ":1.9" })
@@ -241,7 +241,68 @@ START_TEST(attach_needs_an_own_active_assignment) {
 }
 END_TEST
 
+/* ---- a release that waits too long ---- */
+
+static const struct {
+        const char *release;  /* of the rule */
+        bool declared;        /* the process is the owner, not merely found */
+        bool deaf;            /* to being asked */
+        bool ends;
+} forces[] = {
+        { "{ \"grace\": \"3s\", \"then\": \"end\" }", true, false, true },
+        { "{ \"grace\": \"3s\", \"then\": \"end\" }", true, true, true },
+        { "{ \"grace\": \"3s\", \"then\": \"end\" }", false, false, false },
+        { "{ \"grace\": \"3s\", \"then\": \"wait\" }", true, false, false },
+};
+
+START_TEST(only_the_declared_process_is_ended) {
+        _cleanup_free_ char *text = strjoinf(
+                "{ \"version\": 1, \"rules\": [ { \"name\": \"r\", \"match\": {}, \"release\": %s } ] }",
+                forces[_i].release);
+        PolicyText file = { .file = "test.json", .text = text, .size = strlen(text) };
+        _cleanup_vmm_ Vmm v = { .fd = -EBADF };
+        AssignOptions o = persistent();
+        _cleanup_error_ Error err = ERROR_INIT;
+        char id[ASSIGNMENT_ID_MAX];
+        _cleanup_world_ World w;
+        Job *j;
+
+        /* The child inherits it, and must not inherit what the test's runner does. */
+        ck_assert(signal(SIGTERM, forces[_i].deaf ? SIG_IGN : SIG_DFL) != SIG_ERR);
+        v = vmm_start();
+        world_init(&w);
+        ck_assert_msg(engine_set_policy(w.engine, &file, 1, &err) >= 0, "%s: %s", err.message, strempty(err.details));
+        world_settle(&w);
+        if (forces[_i].declared)
+                o.pidfd = v.fd;
+        world_assign(&w, &ROOT, gpu_card(), OWNER, &o);
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
+        (void) string_copy(id, sizeof(id), w.answer.assignment);
+        ck_assert_int_eq(host_sim_hold(w.host, GPU, (uint32_t) v.pid, "vmm"), 0);
+        answer_reset(&w.answer);
+        ck_assert_int_ge(engine_release(w.engine, &ROOT, id, false, world_reply, &w, &err), 0);
+        world_run(&w, 2 * USEC_PER_SEC);
+        ck_assert_int_eq(waitpid(v.pid, NULL, WNOHANG), 0); /* within its grace */
+        j = world_assignment(&w, id)->job;
+        ck_assert_int_eq(j->state, JOB_WAITING);
+        ck_assert_ptr_nonnull(strstr(j->result.message, "vmm")); /* who holds on is named */
+        ck_assert_ptr_nonnull(strstr(strempty(j->result.details), "\"pid\""));
+        world_run(&w, 60 * USEC_PER_SEC);
+        if (forces[_i].ends) {
+                ck_assert_int_eq(waitpid(v.pid, NULL, 0), v.pid);
+                v.pid = 0;
+        } else
+                ck_assert_int_eq(waitpid(v.pid, NULL, WNOHANG), 0);
+        ck_assert_uint_eq(w.answer.n, 0); /* it waits for the proof all the same */
+        ck_assert_int_eq(host_sim_unhold(w.host, GPU), 0);
+        world_run(&w, 60 * USEC_PER_SEC);
+        ck_assert_uint_eq(w.answer.n, 1);
+        world_check_restored(&w);
+}
+END_TEST
+
 static void add_tests(TCase *tcase) {
+        ADD_TABLE(tcase, only_the_declared_process_is_ended, forces);
         tcase_add_test(tcase, process_death_releases);
         tcase_add_test(tcase, process_must_be_the_callers);
         tcase_add_test(tcase, uid_must_be_the_callers);
