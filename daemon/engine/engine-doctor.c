@@ -186,6 +186,15 @@ static void check_kept(const Engine *e, const HostPlatform *p, Finding *ret) {
                      e->kept.n_reservations, directory);
 }
 
+static void check_policy(const Engine *e, const HostPlatform *p, Finding *ret) {
+        if (e->policy_refusal)
+                find(ret, CHECK_FAIL, "mend the file, then pciassignctl policy reload",
+                     "It cannot be read, so nothing is assigned: %s", e->policy_refusal);
+        else
+                find(ret, CHECK_OK, NULL, "Policy %llu is in force: %zu rules",
+                     (unsigned long long) e->policy_generation, policy_n_rules(e->policy));
+}
+
 static const Check checks[] = {
         { "iommu", "IOMMU", check_iommu },
         { "interrupt-remapping", "Interrupt remapping", check_remapping },
@@ -198,6 +207,7 @@ static const Check checks[] = {
         { "devices", "Devices", check_stuck },
         { "node-users", "Users of nodes", check_memlock },
         { "state", "Kept state", check_kept },
+        { "policy", "Policy", check_policy },
 };
 
 static char *doctor_to_text(const Engine *e) {

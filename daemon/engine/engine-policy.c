@@ -63,6 +63,13 @@ static bool precedes(const Assignment *a, const Assignment *b) {
                                               : strcmp(a->id, b->id) < 0;
 }
 
+/* Of several that wait for their facts what came first counts for those behind it; what has got its
+ * plan counts for all, since it may have been decided before the facts of an earlier one were in. */
+static bool counts_for(const Assignment *a, const Assignment *self) {
+        return !self || a->state != ASSIGNMENT_PREPARING || (a->plan && a->plan->n_steps > 0) ||
+               precedes(a, self);
+}
+
 static uint32_t count_devices(Engine *e, const PolicyRule *rule, const Assignment *a) {
         uint32_t n = 0;
 
@@ -85,7 +92,7 @@ uint32_t engine_policy_count_owned(Engine *e, const PolicyRule *rule, const Poli
         assert(ask);
         HASHMAP_FOREACH(a, e->inventory->assignments)
                 if (a != self && a->creator_uid == ask->uid && streq_ptr(a->owner, ask->owner) &&
-                    (!self || precedes(a, self)))
+                    counts_for(a, self))
                         n += count_devices(e, rule, a);
         return n;
 }

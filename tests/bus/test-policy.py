@@ -201,6 +201,9 @@ def a_bad_policy_at_start_refuses_new_work(world):
     assert not answer["assignable"] and answer["error"] == "PolicyDenied", answer
     assert answer["blockers"][0]["code"] == "policy-unreadable"
     assert "policy-unreadable" in root.get(root.device(NVME), "org.pciassign1.Device", "Blockers")
+    doctor = json.loads(root.manager("Doctor")[0])
+    check, = (c for c in doctor["checks"] if c["id"] == "policy")
+    assert check["result"] == doctor["result"] == "fail" and "50-tests.json:2:" in check["detail"], check
     with expect("Invalid", "50-tests.json:2:"):
         reload(root)
     path.write_text(json.dumps(DENY_NVME))
