@@ -387,8 +387,8 @@ void engine_lose_assigned(Engine *e, Assignment *a, Device *d);
 
 /* ---- drift (engine-drift.c) ---- */
 
-/* Compares with what the assignment left, and signals what is new. True if what is shown changed: the caller reports the
- * device. */
+/* Compares with what the assignment left, and signals what is new. True if what is shown changed:
+ * the caller reports the device. */
 bool engine_check_drift(Engine *e, Device *d);
 /* Reads what no event tells: a foreign hand that rebound a device may have written its driver override as well. */
 void engine_drift_look(Engine *e, const Device *d);

@@ -51,7 +51,8 @@ static void check_state(const Fold *f) {
         StoredState s;
 
         fuzz_require(fold_state(f, &s) == 0);
-        fuzz_require(s.n_assignments + s.n_open_plans + s.n_quarantined == hashmap_size(f->entries));
+        fuzz_require(s.n_assignments + s.n_open_plans + s.n_quarantined + (s.boot_id[0] != 0) ==
+                     hashmap_size(f->entries));
         for (size_t i = 0; i < s.n_assignments; i++)
                 fuzz_require(strlen(s.assignments[i]->id) == ASSIGNMENT_ID_MAX - 1 && s.assignments[i]->owner);
         stored_state_done(&s);

@@ -416,6 +416,25 @@ START_TEST(test_older_version) {
 }
 END_TEST
 
+/* The boot that it is about outlives compaction, and the last one said counts. */
+START_TEST(test_boot) {
+        StoredState state;
+        Store *s;
+
+        ck_assert_int_eq(store_open(dir, dir, &s), 0);
+        ck_assert_int_eq(store_boot(s, ID_A), 0);
+        ck_assert_int_eq(store_boot(s, ID_B), 0);
+        ck_assert_int_eq(store_boot(s, "not an id"), -EINVAL); /* what could not be read back is not written */
+        store_close(s);
+        for (int i = 0; i < 2; i++) {
+                state = load();
+                ck_assert_str_eq(state.boot_id, ID_B);
+                ck_assert_uint_eq(state.n_assignments, 0);
+                stored_state_done(&state);
+        }
+}
+END_TEST
+
 START_TEST(test_newer_version) {
         _cleanup_encoder_ Encoder e = {};
         _cleanup_free_ char *before = NULL, *after = NULL;
@@ -637,6 +656,7 @@ static void add_tests(TCase *t) {
         tcase_add_test(t, test_garbage);
         tcase_add_test(t, test_older_version);
         tcase_add_test(t, test_newer_version);
+        tcase_add_test(t, test_boot);
         tcase_add_test(t, test_short_write);
         tcase_add_test(t, test_end_is_kept);
         tcase_add_test(t, test_poisoned);
