@@ -351,7 +351,8 @@ static int run_policy(void) {
         static const char text[] =
                 "{\"version\":1,\"rules\":[{\"name\":\"a\\u00e9\",\"match\":{\"vendor\":[\"8086\",\"10de\"],"
                 "\"slot\":\"G*\",\"address\":\"0000:0?:*\"},\"owners\":[\"x\",{\"owner\":\"y\",\"users\":[1]}],"
-                "\"driver\":\"vfio-pci\",\"clean\":{\"hooks\":[\"h\"],\"reset\":[\"flr\"]}}],\"defaults\":{\"limit\":3}}";
+                "\"driver\":\"vfio-pci\",\"clean\":{\"hooks\":[\"h\"],\"reset\":[\"flr\"]}}],"
+                "\"defaults\":{\"limit\":3}}";
         PolicyProblems problems;
         Policy *p = NULL;
         int r = policy_compile(&(PolicyText) { "p.json", text, sizeof(text) - 1, 0 }, 1, NULL, &problems, &p);
