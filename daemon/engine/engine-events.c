@@ -84,7 +84,7 @@ int engine_put_device(Engine *e, PciFacts *facts, PciUse *use) {
                 return put_new(e, facts, use);
         changed = take_children(d, use);
         if (changed)
-                (void) engine_want_read(e, d->facts.address);
+                (void) engine_want_use(e, d->facts.address);
         if (pci_facts_equal(&d->facts, facts) && !d->gone) {
                 d->facts_at = host_now(e->host);
                 if (changed)
@@ -209,7 +209,7 @@ static void children_changed(Engine *e, Device *d) {
                 return; /* going: its own event follows */
         if (take_children(d, &use)) {
                 engine_device_changed(e, d);
-                (void) engine_want_read(e, d->facts.address); /* what the host does with them */
+                (void) engine_want_use(e, d->facts.address); /* what the host does with them */
         }
         pci_use_done(&use);
 }

@@ -219,6 +219,8 @@ void engine_take_slot(Engine *e, PciSlotFacts *slot);
 void engine_took_devices(Engine *e, const PciAddress *devices, size_t n);
 /* Read by a worker soon. */
 int engine_want_read(Engine *e, PciAddress a);
+/* The same, since its children changed and nothing else. */
+int engine_want_use(Engine *e, PciAddress a);
 /* A worker has read all that a plan needs, and no event came since. What changes without an event
  * is looked at by the plan itself: who uses the device, its override, whether it answers. */
 bool engine_knows_device(const Engine *e, const Device *d);

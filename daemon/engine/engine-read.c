@@ -148,37 +148,58 @@ static int read_timer_arm(Engine *e, usec_t at) {
         return host_timer_set(e->read_timer, at);
 }
 
-static int to_read_append(Engine *e, PciAddress a) {
-        int r = hashmap_put_u64(e->wanted, pci_address_key(a), e);
+/* In Engine.wanted: why a device is to be read. Its children alone are no reason to think that it is
+ * not known: what the host does with them is proven by each plan. */
+static char for_children, for_all;
 
+static int to_read_append(Engine *e, PciAddress a, char *why) {
+        uint64_t key = pci_address_key(a);
+        int r;
+
+        if (why == &for_all && hashmap_get_u64(e->wanted, key) == &for_children) {
+                (void) hashmap_remove_u64(e->wanted, key);
+                return hashmap_put_u64(e->wanted, key, why); /* it is in the list already */
+        }
+        r = hashmap_put_u64(e->wanted, key, why);
         if (r < 0)
                 return r == -EEXIST ? 0 : r;
         if (ARRAY_RESERVE_ONE(e->to_read, e->n_to_read, e->to_read_allocated) < 0) {
-                (void) hashmap_remove_u64(e->wanted, pci_address_key(a));
+                (void) hashmap_remove_u64(e->wanted, key);
                 return -ENOMEM;
         }
         e->to_read[e->n_to_read++] = a;
         return 0;
 }
 
-int engine_want_read(Engine *e, PciAddress a) {
+static int want(Engine *e, PciAddress a, char *why) {
         int r;
 
-        r = to_read_append(e, a);
+        r = to_read_append(e, a, why);
         if (r < 0)
                 return r;
         return read_timer_arm(e, host_now(e->host) + READ_GATHER_USEC);
 }
 
+int engine_want_read(Engine *e, PciAddress a) {
+        return want(e, a, &for_all);
+}
+
+int engine_want_use(Engine *e, PciAddress a) {
+        return want(e, a, &for_children);
+}
+
 bool engine_knows_device(const Engine *e, const Device *d) {
+        const char *why;
+
         assert(e);
         assert(d);
+        why = hashmap_get_u64(e->wanted, pci_address_key(d->facts.address));
         /* A number of VFs is changed without an event of its own. */
         return !d->gone && !d->stuck && d->read_error == 0 && d->use_at > 0 && d->config &&
                !d->config->has_sriov && d->live && d->group &&
                d->live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].state == FACT_PRESENT &&
                d->group->facts.type_state != FACT_UNREAD && e->n_reading == 0 &&
-               !hashmap_get_u64(e->wanted, pci_address_key(d->facts.address));
+               (!why || why == &for_children);
 }
 
 void engine_forget_live(Device *d) {
@@ -229,7 +250,7 @@ static void batch_finished(Task *t, const HostResult *result) {
                         engine_device_changed(e, d);
                 }
                 t->answered[i] = 1;
-                if (blocked && to_read_append(e, t->devices[i]) < 0)
+                if (blocked && to_read_append(e, t->devices[i], &for_all) < 0)
                         log_warning("Not enough memory to read %s",
                                     PCI_ADDRESS_TEXT(t->devices[i]));
         }
@@ -316,7 +337,7 @@ int engine_settle(Engine *e) {
         if (r < 0)
                 return r;
         for (size_t i = 0; i < e->inventory->n_devices; i++) {
-                r = to_read_append(e, e->inventory->sorted[i]->facts.address);
+                r = to_read_append(e, e->inventory->sorted[i]->facts.address, &for_all);
                 if (r < 0)
                         return r;
         }

@@ -111,8 +111,10 @@ bool step_await(StepRun *s, bool (*shows)(const StepRun *s, const char *value), 
         _cleanup_close_ int watch = -EBADF;
         char path[64], events[4096];
 
+        if (shows(s, value))
+                return true;
         if (!s->w->tree.made)
-                return shows(s, value);
+                return false;
         watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", s->fd);
         if (watch < 0 || inotify_add_watch(watch, path, IN_CREATE | IN_DELETE | IN_MOVE | IN_CLOSE_WRITE) < 0)

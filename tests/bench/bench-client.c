@@ -11,9 +11,12 @@
  *   bench-client ping COMMAND…             Ping of the daemon while COMMAND runs; 99th percentile
  *   bench-client one                       the floor of a client: connect, one call, exit
  *   bench-client assign RUNS ADDRESS       Assign and Release, and two Pings for comparison
+ *   bench-client writes RUNS TREE ADDRESS DRIVER
+ *                                          what an assignment and its release write to that tree, and nothing else
  *   bench-client list SECONDS              ListDevices, page after page (load for `ping`)
  */
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -245,13 +248,50 @@ static int bench_assign(sd_bus *bus, uint32_t runs, const char *address) {
         return 0;
 }
 
+static int write_text(const char *path, const char *text) {
+        int fd = open(path, O_WRONLY | O_CLOEXEC), r;
+
+        if (fd < 0)
+                return -errno;
+        r = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+        (void) close(fd);
+        return r;
+}
+
+static int change_driver(const char *tree, const char *address, const char *from, const char *override) {
+        char path[512];
+        int r;
+
+        (void) snprintf(path, sizeof(path), "%s/sys/bus/pci/drivers/%s/unbind", tree, from);
+        r = write_text(path, address);
+        (void) snprintf(path, sizeof(path), "%s/sys/bus/pci/devices/%s/driver_override", tree, address);
+        if (r >= 0)
+                r = write_text(path, override);
+        (void) snprintf(path, sizeof(path), "%s/sys/bus/pci/drivers_probe", tree);
+        return r < 0 ? r : write_text(path, address);
+}
+
+static int bench_writes(uint32_t runs, char **argv) {
+        for (uint32_t i = 0; i < runs; i++) {
+                double t = now_usec();
+                int r = change_driver(argv[0], argv[1], argv[2], "vfio-pci");
+
+                if (r >= 0)
+                        r = change_driver(argv[0], argv[1], "vfio-pci", "\n");
+                if (r < 0)
+                        return r;
+                printf("{\"writes\": %.1f}\n", now_usec() - t);
+        }
+        return 0;
+}
+
 int main(int argc, char **argv) {
         sd_bus *bus = NULL;
         uint32_t n = 0;
 
         int r = sd_bus_open_system(&bus);
         if (r < 0 || argc < 2) {
-                fprintf(stderr, "usage: bench-client objects|events|inject|ping|one|assign|list …\n");
+                fprintf(stderr, "usage: bench-client objects|events|inject|ping|one|assign|writes|list …\n");
                 return 2;
         }
         if (argc > 2)
@@ -264,6 +304,8 @@ int main(int argc, char **argv) {
                 r = bench_events(bus, n, &(EventBench) { argv[3], NULL, argv[4], argv[5], argv[6] });
         else if (streq(argv[1], "assign") && n > 0 && argc == 4)
                 r = bench_assign(bus, n, argv[3]);
+        else if (streq(argv[1], "writes") && n > 0 && argc == 6)
+                r = bench_writes(n, argv + 3);
         else if (streq(argv[1], "ping") && argc > 2)
                 r = bench_ping(bus, argv + 2);
         else if (streq(argv[1], "list") && n > 0)
