@@ -145,7 +145,8 @@ static int check_clean(Engine *e, const Device *d, Error *err) {
                                  d->assignment->owner);
         if (d->group && d->group->assignment)
                 return error_set(err, ERROR_OWNED,
-                                 "%s shares its group with what is assigned to %s; release that first", name, d->group->assignment->owner);
+                                 "%s shares its group with what is assigned to %s; release that first", name,
+                                 d->group->assignment->owner);
         if (d->use.n_criticals > 0)
                 return error_set(err, ERROR_HOST_CRITICAL, "%s is needed by the host (%s)", name,
                                  d->use.criticals[0].proof);
@@ -394,6 +395,6 @@ int engine_unquarantine_device(Engine *e, const Caller *c, const char *device, E
                 return r;
         if (!d->quarantine)
                 return error_set(err, ERROR_INVALID, "%s is not quarantined", PCI_ADDRESS_TEXT(d->facts.address));
-        return engine_begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_CLEAN, .address = d->facts.address }, false, reply,
-                          userdata, err);
+        return engine_begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_CLEAN, .address = d->facts.address },
+                                 false, reply, userdata, err);
 }
