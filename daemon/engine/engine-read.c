@@ -92,7 +92,8 @@ void engine_took_devices(Engine *e, const PciAddress *devices, size_t n) {
                         (void) engine_check_drift(e, d); /* reported above */
         }
         engine_look(e);
-        engine_reservations_try(e);
+        if (e->settled) /* until then all is read, and looked at once */
+                engine_reservations_try(e);
 }
 
 static bool group_is_as(const IommuGroupFacts *a, const IommuGroupFacts *b) {

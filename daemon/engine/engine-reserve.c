@@ -38,23 +38,30 @@ typedef struct Search {
         Device *other;  /* what is in its place instead */
 } Search;
 
+static bool has_ids(const Device *d, const DeviceIdentity *i) {
+        return d->facts.vendor == i->vendor && d->facts.device == i->device &&
+               d->facts.subsystem_vendor == i->subsystem_vendor && d->facts.subsystem_device == i->subsystem_device;
+}
+
+/* In two walks, since an identity has to be put together: who has the IDs, and only then who has the place. */
 static int search(Engine *e, const DeviceIdentity *wanted, Search *ret) {
         *ret = (Search) {};
-        for (size_t i = 0; i < e->inventory->n_devices && !ret->found; i++) {
-                Device *d = e->inventory->sorted[i];
-                _cleanup_(device_identity_done) DeviceIdentity identity = {};
-                int r;
+        for (unsigned walk = 0; walk < 2 && !ret->found; walk++)
+                for (size_t i = 0; i < e->inventory->n_devices && !ret->found; i++) {
+                        Device *d = e->inventory->sorted[i];
+                        _cleanup_(device_identity_done) DeviceIdentity identity = {};
+                        int r;
 
-                if (d->gone)
-                        continue;
-                r = device_identity_of(d, &identity);
-                if (r < 0)
-                        return r;
-                if (device_identity_matches(wanted, &identity))
-                        ret->found = d;
-                else if (device_identity_same_place(wanted, &identity))
-                        ret->other = d;
-        }
+                        if (d->gone || (walk == 0 && !has_ids(d, wanted)))
+                                continue;
+                        r = device_identity_of(d, &identity);
+                        if (r < 0)
+                                return r;
+                        if (walk == 0 && device_identity_matches(wanted, &identity))
+                                ret->found = d;
+                        else if (walk == 1 && device_identity_same_place(wanted, &identity))
+                                ret->other = d;
+                }
         return 0;
 }
 
