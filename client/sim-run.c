@@ -211,17 +211,18 @@ static int start_service(Sim *s) {
         char *simulate = strjoinf("--simulate=%s", s->host),
              *bus = strjoinf("--bus=%s", s->address),
              *runtime = strjoinf("--runtime-dir=%s/run", s->dir),
-             *state = strjoinf("--state-dir=%s/state", s->dir), *run_dir = in_dir(s, "run"),
+             *state = strjoinf("--state-dir=%s/state", s->dir),
+             *config = strjoinf("--config-root=%s", s->dir), *run_dir = in_dir(s, "run"),
              *state_dir = in_dir(s, "state");
         int r = open_notify(s);
 
         if (r > 0)
                 return r;
-        if (!simulate || !bus || !runtime || !state)
+        if (!simulate || !bus || !runtime || !state || !config)
                 output_out_of_memory();
         if (mkdir(run_dir, 0700) < 0 || mkdir(state_dir, 0700) < 0)
                 return complain(EXIT_FAILED, "%s: %m", s->dir);
-        r = spawn(s, (char *const[]){ s->daemon, simulate, bus, runtime, state, NULL },
+        r = spawn(s, (char *const[]){ s->daemon, simulate, bus, runtime, state, config, NULL },
                   "pciassignd.log", &s->service);
         return r > 0 ? r : wait_ready(s);
 }

@@ -523,3 +523,15 @@ def show_explain_and_reload(world):
     world.policy("nonsense")
     done = ctl(world, "policy", "reload", status=2)
     assert "50-tests.json:1:1" in done.stderr, done.stderr
+
+
+@bare
+@scenario
+def rules_are_tried_in_a_simulation(world):
+    """sim run has a root of its own for settings and rules; those of this host do not reach into it."""
+    script = (f'set -e; folder=$PCIASSIGN_SIM_DIR/etc/pciassignd/policy.d; mkdir -p $folder; "$0" settle; '
+              f'"$0" explain {NVME}; cp "$1" $folder/50-new.json; "$0" policy reload; "$0" explain {NVME}')
+    path = world.policy(DENY_NVME)
+    done = ctl(world, "sim", "run", HOST, "--", "sh", "-c", script, CLIENT, path, status=4)
+    assert done.stdout.index("can be assigned") < done.stdout.index("cannot be assigned"), done.stdout
+    assert "no-nvme" in done.stdout and "policy-denied" in done.stdout
