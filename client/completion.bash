@@ -40,7 +40,8 @@ _pciassignctl() {
                 list | show | plan | assign | run | explain | reset | quarantine | unquarantine | adopt | restore | vfs) mapfile -t words < <(_pciassignctl_devices) ;;
                 release | attach | open | events | acknowledge)
                         mapfile -t words < <(_pciassignctl_assignments; _pciassignctl_devices) ;;
-                sim) words=(run advance inject clear hold unhold rebind override remove surprise-remove add lose-events) ;;
+                sim) words=(run advance inject clear hold unhold rebind override remove surprise-remove add error
+                        attention fail-state lose-events) ;;
                 policy) words=(check show explain reload schema keys replay); compopt -o default ;;
                 snapshot) compopt -o default; return ;;
                 esac

@@ -75,7 +75,8 @@ const Verb verbs[] = {
         { "sim", "run HOST.json [-- COMMAND…] | WHAT…", "a simulated host: run one, move its clock, hurt it",
           "advance TIME · inject STEP DEVICE [kind=KIND] [error=ERRNO] [delay=TIME] [times=N] · clear ·\n"
           "hold DEVICE [PID [COMMAND]] · unhold DEVICE · rebind DEVICE [DRIVER] ·\n"
-          "override DEVICE [DRIVER] · remove DEVICE · surprise-remove DEVICE · add DEVICE.json · lose-events NUMBER",
+          "override DEVICE [DRIVER] · remove DEVICE · surprise-remove DEVICE · add DEVICE.json ·\n"
+          "error DEVICE correctable|non-fatal|fatal|dpc · attention DEVICE · fail-state ERRNO|0 · lose-events NUMBER",
           TAKES_COMMAND | TAKES_DAEMON, 1, WORDS_ANY, verb_sim },
 };
 /* clang-format on */

@@ -148,6 +148,8 @@ static int sim_hold(sd_bus *bus, const Arguments *a, char *const *words, size_t 
 DEFINE_WORDS(sim_unhold, "Unhold", "sim unhold")
 DEFINE_WORDS(sim_remove, "Remove", "sim remove")
 DEFINE_WORDS(sim_surprise_remove, "SurpriseRemove", "sim surprise-remove")
+DEFINE_WORDS(sim_error, "ReportError", "sim error")
+DEFINE_WORDS(sim_attention, "PressAttention", "sim attention")
 
 /* A device and a driver, which may be left out. */
 #define DEFINE_DRIVER(function, method, name)                                                  \
@@ -188,6 +190,20 @@ static int sim_lose_events(sd_bus *bus, const Arguments *a, char *const *words, 
         return send_call(bus, call, r, "sim lose-events");
 }
 
+static int sim_fail_state(sd_bus *bus, const Arguments *a, char *const *words, size_t n) {
+        _cleanup_message_ sd_bus_message *call = NULL;
+        uint32_t error;
+        int r;
+
+        if (parse_errno(words[0], &error) < 0)
+                return complain(2, "'%s' is neither an error such as ENOSPC nor 0", escaped(words[0]));
+        r = new_call(bus, "FailState", &call);
+        if (r > 0)
+                return r;
+        r = sd_bus_message_append(call, "u", error);
+        return send_call(bus, call, r, "sim fail-state");
+}
+
 static const SimCommand commands[] = {
         { "advance", "TIME", 1, 1, sim_advance },
         { "inject", "STEP DEVICE [kind=KIND] [error=ERRNO] [delay=TIME] [times=N]", 2, 6, sim_inject },
@@ -199,6 +215,9 @@ static const SimCommand commands[] = {
         { "remove", "DEVICE", 1, 1, sim_remove },
         { "surprise-remove", "DEVICE", 1, 1, sim_surprise_remove },
         { "add", "DEVICE.json", 1, 1, sim_add },
+        { "error", "DEVICE correctable|non-fatal|fatal|dpc", 2, 2, sim_error },
+        { "attention", "DEVICE", 1, 1, sim_attention },
+        { "fail-state", "ERRNO|0", 1, 1, sim_fail_state },
         { "lose-events", "NUMBER", 1, 1, sim_lose_events },
 };
 

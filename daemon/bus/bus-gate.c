@@ -61,6 +61,9 @@ const GateRow gate_table[] = {
         { SIMULATOR, "Remove", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_remove },
         { SIMULATOR, "SurpriseRemove", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_surprise_remove },
         { SIMULATOR, "Add", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_add },
+        { SIMULATOR, "ReportError", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_report_error },
+        { SIMULATOR, "PressAttention", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_press_attention },
+        { SIMULATOR, "FailState", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_fail_state },
         { SIMULATOR, "LoseEvents", ACTION_NONE, GATE_PUBLIC, gate_details_none, simulator_lose_events },
 };
 /* clang-format on */

@@ -354,3 +354,6 @@ int simulator_remove(Call *q, Error *err);
 int simulator_surprise_remove(Call *q, Error *err);
 int simulator_add(Call *q, Error *err);
 int simulator_lose_events(Call *q, Error *err);
+int simulator_report_error(Call *q, Error *err);
+int simulator_press_attention(Call *q, Error *err);
+int simulator_fail_state(Call *q, Error *err);

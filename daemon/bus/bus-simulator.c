@@ -11,6 +11,7 @@
 #include "host/sim.h"
 
 #define HOST_JSON_MAX (1U << 20)
+#define ERRNO_MAX 4095U
 
 static int reply_empty(Call *q, Error *err) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -228,6 +229,47 @@ int simulator_lose_events(Call *q, Error *err) {
         return reply_empty(q, err);
 }
 
+int simulator_report_error(Call *q, Error *err) {
+        const char *severity;
+        SimErrorKind kind;
+        PciAddress a;
+
+        int r = read_address(q, err, &a);
+        if (r < 0)
+                return r;
+        r = options_read_string(q->message, "severity", 32, err, &severity);
+        if (r < 0)
+                return r;
+        kind = sim_error_kind_from_string(severity);
+        if ((int) kind < 0)
+                return error_set(err, ERROR_INVALID,
+                                 "Argument \"severity\" must be \"correctable\", \"non-fatal\", \"fatal\" or \"dpc\"");
+        Host *h = simulated_host(q, err);
+        if (!h)
+                return -EOPNOTSUPP;
+        r = simulated(host_sim_error(h, a, kind), a, err);
+        return r < 0 ? r : reply_empty(q, err);
+}
+
+int simulator_press_attention(Call *q, Error *err) {
+        return simulator_act(q, host_sim_press_attention, err);
+}
+
+int simulator_fail_state(Call *q, Error *err) {
+        uint32_t error;
+
+        int r = sd_bus_message_read_basic(q->message, 'u', &error);
+        if (r < 0)
+                return r;
+        if (error > ERRNO_MAX)
+                return error_set(err, ERROR_INVALID, "Argument \"error\" must be an errno, or 0");
+        Host *h = simulated_host(q, err);
+        if (!h)
+                return -EOPNOTSUPP;
+        host_sim_set_state_error(h, (int) error);
+        return reply_empty(q, err);
+}
+
 /* clang-format off */
 const sd_bus_vtable simulator_vtable[] = {
         SD_BUS_VTABLE_START(0),
@@ -252,6 +294,12 @@ const sd_bus_vtable simulator_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("SurpriseRemove", SD_BUS_ARGS("s", device), SD_BUS_NO_RESULT,
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Add", SD_BUS_ARGS("s", json), SD_BUS_NO_RESULT,
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ReportError", SD_BUS_ARGS("s", device, "s", severity), SD_BUS_NO_RESULT,
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("PressAttention", SD_BUS_ARGS("s", device), SD_BUS_NO_RESULT,
+                bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("FailState", SD_BUS_ARGS("u", error), SD_BUS_NO_RESULT,
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("LoseEvents", SD_BUS_ARGS("u", count), SD_BUS_NO_RESULT,
                 bus_gate_method, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -107,6 +107,7 @@ int sim_unbind(SimDevice *d, const char *driver) {
                         return r;
         }
         d->told_removal = false;
+        sim_device_restore(d); /* vfio_pci_core_disable() */
         if (has_children(d))
                 sim_emit(d->host, HOST_EVENT_CHILDREN, d);
         r = set_driver(d, "");
@@ -202,7 +203,10 @@ int sim_reset(SimDevice *d, const char *method) {
                 return -EBUSY;
         if (!has_method(d, method))
                 return method[0] ? -EINVAL : -ENOTTY;
-        return d->dead ? -ENOTTY : 0;
+        if (d->dead)
+                return -ENOTTY;
+        sim_device_restore(d);
+        return 0;
 }
 
 /* ---- removal ---- */

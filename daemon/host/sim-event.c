@@ -41,16 +41,7 @@ static void send_event(SimHost *h, const HostEvent *event) {
         sim_task_arm_now(h, &e->task);
 }
 
-void sim_emit_at(SimHost *h, HostEventType type, PciAddress a, bool synthetic) {
-        HostEvent event = {
-                .type = type,
-                .has_address = true,
-                .address = a,
-                .synthetic = synthetic,
-                .device_online = -1,
-        };
-
-        assert(h);
+static void emit(SimHost *h, HostEvent event) {
         event.seqnum = ++h->seqnum;
         if (h->lose > 0 && --h->lose > 0)
                 return;
@@ -60,6 +51,30 @@ void sim_emit_at(SimHost *h, HostEventType type, PciAddress a, bool synthetic) {
                 return;
         }
         send_event(h, &event);
+}
+
+void sim_emit_at(SimHost *h, HostEventType type, PciAddress a, bool synthetic) {
+        assert(h);
+        emit(h, (HostEvent) {
+                .type = type,
+                .has_address = true,
+                .address = a,
+                .synthetic = synthetic,
+                .device_online = -1,
+        });
+}
+
+/* what: static text */
+void sim_emit_error(SimHost *h, const SimDevice *d, const char *what, bool online) {
+        assert(h);
+        assert(d);
+        emit(h, (HostEvent) {
+                .type = HOST_EVENT_CHANGE,
+                .has_address = true,
+                .address = d->source.address,
+                .error_event = what,
+                .device_online = online,
+        });
 }
 
 void sim_emit(SimHost *h, HostEventType type, const SimDevice *d) {

@@ -59,6 +59,7 @@ typedef struct SimOperation {
         PciAddress device;
         char driver[PCI_DRIVER_NAME_MAX]; /* to bind, "" none */
         bool blocked;
+        bool button;  /* to come, by the slot's attention button */
 } SimOperation;
 
 static void operation_free(SimOperation *o) {
@@ -89,6 +90,7 @@ static void operation_run(void *userdata) {
                 operation_free(o);
                 return;
         }
+        o->button = false;
         if (o->blocked)
                 d->busy -= d->busy > 0;
         if (o->kind == OPERATION_REBIND)
@@ -104,17 +106,47 @@ static void operation_run(void *userdata) {
                 operation_free(o);
 }
 
-static int operate(SimHost *h, OperationKind kind, PciAddress a, const char *driver, usec_t at) {
+static SimOperation *operation_new(SimHost *h, OperationKind kind, PciAddress a, const char *driver) {
         SimOperation *o;
 
         o = calloc(1, sizeof(*o));
         if (!o)
-                return -ENOMEM;
+                return NULL;
         *o = (SimOperation) { .host = h, .kind = kind, .device = a };
         (void) string_copy(o->driver, sizeof(o->driver), strempty(driver));
         o->task.run = operation_run;
         o->task.userdata = o;
         list_append(&h->operations, &o->link);
+        return o;
+}
+
+static int operate(SimHost *h, OperationKind kind, PciAddress a, const char *driver, usec_t at) {
+        SimOperation *o = operation_new(h, kind, a, driver);
+
+        if (!o)
+                return -ENOMEM;
+        sim_task_arm(h, &o->task, at);
+        return 0;
+}
+
+int sim_remove_later(SimDevice *d, usec_t at, bool *cancelled) {
+        SimHost *h = d->host;
+        SimOperation *o;
+
+        LIST_FOREACH(&h->operations, link) {
+                o = LIST_ENTRY(link, SimOperation, link);
+                if (!o->button || !pci_address_equal(o->device, d->source.address))
+                        continue;
+                operation_free(o);
+                *cancelled = true;
+                return 0;
+        }
+        if (*cancelled)
+                return 0;
+        o = operation_new(h, OPERATION_REMOVE, d->source.address, NULL);
+        if (!o)
+                return -ENOMEM;
+        o->button = true;
         sim_task_arm(h, &o->task, at);
         return 0;
 }

@@ -16,6 +16,7 @@
 
 #define SIM_JOBS_MAX 64U
 #define SIM_FAULTS_MAX 1024U
+#define SIM_BARS_SIZE 24U /* of the six BARs */
 #define SIM_BLOCKED 1 /* the kernel operation cannot go on: somebody holds the device */
 
 typedef struct SimHost SimHost;
@@ -58,6 +59,8 @@ typedef struct SimDevice {
         uint32_t group;
         bool is_vf;
         PciAddress physfn;
+        uint8_t bars[SIM_BARS_SIZE]; /* as they were before a fatal error */
+        bool bars_lost;
         bool dead;             /* pulled out: configuration space reads all-ones */
         bool told_removal;     /* the vfio-dev remove event was sent for the unbind that waits */
         unsigned busy;         /* kernel operations that wait inside with the device's lock */
@@ -105,6 +108,7 @@ struct SimHost {
         ListLink jobs;
         size_t n_jobs;
         ListLink operations;    /* of other tools */
+        ListLink recoveries;    /* from errors */
         SimFault *faults;
         size_t n_faults, faults_allocated;
         ListLink handles;
@@ -152,7 +156,13 @@ int sim_choose_driver(Host *host, const PciFacts *f, char *buffer, size_t size);
 /* sim-event.c */
 void sim_emit(SimHost *h, HostEventType type, const SimDevice *d);
 void sim_emit_at(SimHost *h, HostEventType type, PciAddress a, bool synthetic);
+void sim_emit_error(SimHost *h, const SimDevice *d, const char *what, bool online);
 void sim_events_free(SimHost *h);
+
+/* sim-error.c */
+/* What a reset, or the last close, brings back after a fatal error. */
+void sim_device_restore(SimDevice *d);
+void sim_recoveries_free(SimHost *h);
 
 /* sim-driver.c: what a write to sysfs does, at the moment it is done. 0, negative errno, or SIM_BLOCKED. */
 int sim_unbind(SimDevice *d, const char *driver);
@@ -287,5 +297,7 @@ const char *sim_state_directory(Host *host);
 int sim_boot_id(Host *host, char ret[HOST_BOOT_ID_MAX]);
 
 /* sim-hurt.c */
+/* Removal by the slot's button; of one that is to come already, its taking back. */
+int sim_remove_later(SimDevice *d, usec_t at, bool *cancelled);
 void sim_operations_wake(SimHost *h);
 void sim_operations_free(SimHost *h);

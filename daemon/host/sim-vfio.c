@@ -28,6 +28,10 @@ static void handle_closed(SimHandle *a) {
         SimHost *h = a->host;
 
         handle_free(a);
+        /* The last close of a device restores and resets it. */
+        for (size_t i = 0; i < h->n_devices; i++)
+                if (h->sorted[i]->bars_lost && !sim_device_is_held(h->sorted[i]))
+                        sim_device_restore(h->sorted[i]);
         sim_jobs_wake(h);
         sim_operations_wake(h);
 }

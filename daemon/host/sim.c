@@ -17,6 +17,7 @@ static void sim_free(Host *host) {
         SimHost *h = sim_of(host);
 
         sim_operations_free(h);
+        sim_recoveries_free(h);
         sim_jobs_free(h);
         sim_events_free(h);
         sim_handles_free(h);
@@ -95,6 +96,7 @@ int host_sim_new(struct sd_event *event, const char *snapshot, size_t n, bool vi
         list_init(&h->events);
         list_init(&h->jobs);
         list_init(&h->operations);
+        list_init(&h->recoveries);
         list_init(&h->handles);
         r = sim_clock_init(h);
         if (r < 0)

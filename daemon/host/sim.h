@@ -55,6 +55,19 @@ int host_sim_unhold(Host *h, PciAddress a);
 int host_sim_rebind(Host *h, PciAddress a, const char *driver);
 /* Foreign write to driver_override, "" clears. No uevent tells of it. */
 int host_sim_set_override(Host *h, PciAddress a, const char *driver);
+/* An error of PCI Express, with the kernel's own recovery and its uevents. */
+typedef enum SimErrorKind {
+        SIM_ERROR_CORRECTABLE,
+        SIM_ERROR_NON_FATAL,
+        SIM_ERROR_FATAL, /* the link is reset; a function of VFIO has its BARs at 0 until it is reset or closed */
+        SIM_ERROR_DPC,   /* the port contains it: the same, and longer */
+        _SIM_ERROR_KIND_MAX,
+} SimErrorKind;
+SimErrorKind sim_error_kind_from_string(const char *s); /* "non-fatal" …; -EINVAL */
+int host_sim_error(Host *h, PciAddress a, SimErrorKind kind);
+/* The attention button of its slot: 5 s later all its functions are removed in an orderly way, unless it is pressed
+ * once more before. */
+int host_sim_press_attention(Host *h, PciAddress a);
 int host_sim_remove(Host *h, PciAddress a); /* orderly removal: blocks (in the model) while held */
 int host_sim_surprise_remove(Host *h, PciAddress a);
 int host_sim_add(Host *h, const char *device_json, size_t n, Error *err); /* one element of "devices" */

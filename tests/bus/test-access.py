@@ -27,7 +27,8 @@ TABLE = {
     ASSIGNMENT: {name: OWNER + "manage-others" for name in ("Open", "Attach", "Release", "Acknowledge", "GetEvents")},
     JOB: {"Cancel": OWNER + "manage-others"},
     SIMULATOR: {name: EVERYBODY for name in ("Advance", "Inject", "ClearFaults", "Hold", "Unhold", "Rebind", "SetOverride", "Remove",
-                                             "SurpriseRemove", "Add", "LoseEvents")},
+                                             "SurpriseRemove", "Add", "LoseEvents", "ReportError",
+                                             "PressAttention", "FailState")},
 }
 
 

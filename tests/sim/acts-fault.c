@@ -42,6 +42,7 @@ void act_fault(World *w) {
 void act_clear(World *w) {
         world_note(w, "all faults are lifted");
         host_sim_clear_faults(w->host);
+        host_sim_set_state_error(w->host, 0);
         disk_clear();
 }
 
@@ -90,6 +91,36 @@ void act_pull(World *w) {
         expect_loss(w, d);
         world_note(w, "%s is pulled out", PCI_ADDRESS_TEXT(d->address));
         (void) host_sim_surprise_remove(w->host, d->address);
+}
+
+void act_attention(World *w) {
+        WorldDevice *d = world_draw_device(w);
+
+        if (d->critical)
+                return;
+        taint(w, d->address);
+        world_note(w, "the attention button of %s is pressed", PCI_ADDRESS_TEXT(d->address));
+        (void) host_sim_press_attention(w->host, d->address);
+}
+
+void act_error(World *w) {
+        WorldDevice *d = world_draw_device(w);
+        SimErrorKind kind = (SimErrorKind) world_draw(w, _SIM_ERROR_KIND_MAX);
+
+        if (d->critical)
+                return;
+        taint(w, d->address);
+        world_note(w, "error %d of %s", kind, PCI_ADDRESS_TEXT(d->address));
+        (void) host_sim_error(w->host, d->address, kind);
+}
+
+/* Below /var/lib, where workers write what must outlive a reboot. */
+void act_state_fails(World *w) {
+        int error = world_chance(w, 50) ? ENOSPC : EIO;
+
+        world_note(w, "the state directory says %s", strerrorname_np(error));
+        host_sim_set_state_error(w->host, error);
+        w->report->faults++;
 }
 
 void act_put(World *w) {

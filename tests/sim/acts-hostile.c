@@ -74,7 +74,8 @@ void act_hostile(World *w) {
         if (r >= 0)
                 world_fail(w, INVARIANT_INPUT_IS_HOSTILE, "nonsense was not refused at once");
         /* Whoever has all that he may have hears that first. */
-        if (err.code != ERROR_POLICY_DENIED && err.code != ERROR_BUSY && err.code != ERROR_INVALID && err.code != ERROR_NOT_FOUND && err.code != ERROR_NOT_AUTHORIZED)
+        if (err.code != ERROR_POLICY_DENIED && err.code != ERROR_BUSY && err.code != ERROR_INVALID &&
+            err.code != ERROR_NOT_FOUND && err.code != ERROR_NOT_AUTHORIZED)
                 world_fail(w, INVARIANT_INPUT_IS_HOSTILE, "nonsense was refused as %s",
                            error_code_to_string(err.code));
         if (engine_inventory(w->engine)->generation != before)

@@ -423,7 +423,8 @@ static const struct {
         { 12, act_fault },      { 6, act_clear },         { 3, act_hold },       { 3, act_rebind },
         { 2, act_pull },        { 3, act_put },           { 4, act_lose_events }, { 2, act_synthetic },
         { 4, act_crash_later }, { 2, act_restart },       { 2, act_swap },       { 1, act_reboot },     { 6, act_disk },
-        { 4, act_hostile },     { 60, act_advance },
+        { 4, act_hostile },     { 1, act_attention },     { 3, act_error },      { 2, act_state_fails },
+        { 60, act_advance },
 };
 
 void world_act(World *w) {

@@ -226,6 +226,7 @@ void world_finish(World *w) {
                 w->known[i].ending = true;
         disk_clear();
         host_sim_clear_faults(w->host);
+        host_sim_set_state_error(w->host, 0);
         for (size_t i = 0; i < w->n_devices; i++)
                 (void) host_sim_unhold(w->host, w->devices[i].address);
         world_close_handles(w, NULL, -1);

@@ -436,6 +436,71 @@ START_TEST(synthetic_event) {
 }
 END_TEST
 
+/* ---- errors and buttons ---- */
+
+START_TEST(recovery_of_a_whole_card) {
+        _cleanup_fixture_ Fixture f;
+
+        fixture_init(&f);
+        ck_assert_int_eq(host_sim_error(f.host, gpu_group[0], SIM_ERROR_CORRECTABLE), 0);
+        fixture_run(&f, LONG);
+        ck_assert_uint_eq(f.n_events, 0); /* it only counts */
+        ck_assert_int_eq(host_sim_error(f.host, gpu_group[0], SIM_ERROR_NON_FATAL), 0);
+        fixture_run(&f, LONG);
+        ck_assert_str_eq(f.events,
+                         "change 0000:41:00.0, change 0000:41:00.1, change 0000:41:00.0, change 0000:41:00.1");
+        /* A function without a driver is told nothing, and makes the recovery of all fail. */
+        ck_assert_int_eq(host_sim_rebind(f.host, gpu_group[1], ""), 0);
+        fixture_run(&f, LONG);
+        fixture_reset(&f);
+        ck_assert_int_eq(host_sim_error(f.host, gpu_group[0], SIM_ERROR_NON_FATAL), 0);
+        fixture_run(&f, LONG);
+        ck_assert_str_eq(f.events, "change 0000:41:00.0, change 0000:41:00.0, change 0000:41:00.1");
+        ck_assert_int_eq(host_sim_error(f.host, (PciAddress) { .bus = 0x40 }, SIM_ERROR_FATAL), -ENODEV);
+}
+END_TEST
+
+static PciLiveness liveness_now(Fixture *f, PciAddress a) {
+        (void) fixture_submit(f, &(HostRequest) {
+                                         .type = HOST_REQUEST_READ,
+                                         .devices = &a,
+                                         .n_devices = 1,
+                                         .what = HOST_READ_CONFIG });
+        fixture_run(f, 0);
+        return f->last.config->liveness;
+}
+
+START_TEST(fatal_error_takes_the_link_down) {
+        static const SimErrorKind kinds[] = { SIM_ERROR_FATAL, SIM_ERROR_DPC };
+        _cleanup_fixture_ Fixture f;
+
+        fixture_init(&f);
+        ck_assert_int_eq(host_sim_error(f.host, NVME, kinds[_i]), 0);
+        ck_assert_uint_eq(liveness_now(&f, NVME), PCI_LIVENESS_ABSENT);
+        fixture_run(&f, 10 * USEC_PER_SEC);
+        ck_assert_uint_ne(liveness_now(&f, NVME), PCI_LIVENESS_ABSENT);
+        ck_assert_str_eq(f.events, "change 0000:45:00.0, change 0000:45:00.0");
+}
+END_TEST
+
+START_TEST(attention_button) {
+        _cleanup_fixture_ Fixture f;
+
+        fixture_init(&f);
+        ck_assert_int_eq(host_sim_press_attention(f.host, gpu_group[0]), 0);
+        fixture_run(&f, 4 * USEC_PER_SEC);
+        ck_assert_int_eq(host_sim_press_attention(f.host, gpu_group[0]), 0); /* not after all */
+        fixture_run(&f, LONG);
+        ck_assert(fixture_has(&f, gpu_group[0]));
+        ck_assert(fixture_has(&f, gpu_group[1]));
+        ck_assert_int_eq(host_sim_press_attention(f.host, gpu_group[1]), 0);
+        fixture_run(&f, 6 * USEC_PER_SEC);
+        ck_assert(!fixture_has(&f, gpu_group[0]));
+        ck_assert(!fixture_has(&f, gpu_group[1]));
+        ck_assert_int_eq(host_sim_press_attention(f.host, gpu_group[1]), -ENODEV);
+}
+END_TEST
+
 /* ---- the clock ---- */
 
 typedef struct Ring {
@@ -502,6 +567,9 @@ static void add(TCase *tcase) {
         tcase_add_test(tcase, card_comes_back);
         tcase_add_test(tcase, lost_events_end_in_overflow);
         tcase_add_test(tcase, synthetic_event);
+        tcase_add_test(tcase, recovery_of_a_whole_card);
+        tcase_add_loop_test(tcase, fatal_error_takes_the_link_down, 0, 2);
+        tcase_add_test(tcase, attention_button);
         tcase_add_test(tcase, timers_follow_the_virtual_clock);
 }
 
