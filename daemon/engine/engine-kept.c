@@ -155,6 +155,7 @@ const char *engine_kept_trouble(const Engine *e) {
 
 void engine_kept_take(Engine *e, const Plan *plan, const HostResult *result) {
         bool undone = result->outcome == HOST_OUTCOME_ROLLED_BACK;
+        bool unsure = result->outcome == HOST_OUTCOME_FAILED || result->outcome == HOST_OUTCOME_UNKNOWN;
 
         assert(e);
         assert(plan);
@@ -163,7 +164,13 @@ void engine_kept_take(Engine *e, const Plan *plan, const HostResult *result) {
                 const Step *s = plan->steps + (undone ? plan->n_steps - 1 - k : k);
                 const char *text = undone ? s->undo : s->expect;
 
-                if (s->type != STEP_COMMIT_STATE || !text)
+                if (s->type != STEP_COMMIT_STATE)
+                        continue;
+                /* How far it came is not known: what may still be on disk is still kept, so that the
+                 * next plan removes it, and does not come back with the next start. */
+                if (unsure && isempty(text) && !isempty(s->undo))
+                        text = s->undo;
+                if (!text)
                         continue;
                 if (remember(e, strempty(s->value), text) < 0)
                         log_error("Not enough memory for what is kept in %s", strempty(s->value));
