@@ -85,7 +85,8 @@ static void assign_done(Task *t) {
         if (PLANTED(ACK_BEFORE_APPEND))
                 engine_job_finish(e, j, JOB_DONE, NULL);
         r = store_end(e->store, a->plan->id, HOST_OUTCOME_DONE, a);
-        unrecorded = r < 0;
+        /* A reservation is recorded below the state directory, and that its plan is over is kept: it stays. */
+        unrecorded = r < 0 && a->state != ASSIGNMENT_RESERVED;
         engine_refresh_plan(e, a->plan);
         engine_settings_refresh(e, a->plan);
         if (unrecorded) {
