@@ -42,7 +42,6 @@ void act_fault(World *w) {
 void act_clear(World *w) {
         world_note(w, "all faults are lifted");
         host_sim_clear_faults(w->host);
-        host_sim_set_state_error(w->host, 0);
         disk_clear();
 }
 
@@ -114,15 +113,6 @@ void act_error(World *w) {
         (void) host_sim_error(w->host, d->address, kind);
 }
 
-/* Below /var/lib, where workers write what must outlive a reboot. */
-void act_state_fails(World *w) {
-        int error = world_chance(w, 50) ? ENOSPC : EIO;
-
-        world_note(w, "the state directory says %s", strerrorname_np(error));
-        host_sim_set_state_error(w->host, error);
-        w->report->faults++;
-}
-
 void act_put(World *w) {
         WorldDevice *d = world_draw_device(w);
         bool other = world_chance(w, 40);
@@ -133,7 +123,7 @@ void act_put(World *w) {
         taint(w, d->address);
         if (host_sim_add(w->host, json, strlen(json), NULL) < 0)
                 return;
-        d->expect_lost = false;
+        d->expect_lost = d->quarantined = false; /* which follows the hardware */
         world_note(w, other ? "another card comes in the place of %s" : "%s is put in", PCI_ADDRESS_TEXT(d->address));
 }
 

@@ -50,11 +50,12 @@ static void keep_handles(World *w, const WorldRequest *q, const EngineAnswer *an
 
 static void keep_devices(WorldKnown *k, const Assignment *a) {
         for (size_t i = 0; i < a->plan->n_devices && k->n_devices < WORLD_KNOWN_DEVICES; i++)
-                k->devices[k->n_devices++] = (WorldKnownDevice) {
-                        .address = a->plan->devices[i].address,
-                        .vendor = a->plan->devices[i].vendor,
-                        .device = a->plan->devices[i].device,
-                };
+                if (a->plan->devices[i].requested) /* who is parked beside it may change */
+                        k->devices[k->n_devices++] = (WorldKnownDevice) {
+                                .address = a->plan->devices[i].address,
+                                .vendor = a->plan->devices[i].vendor,
+                                .device = a->plan->devices[i].device,
+                        };
 }
 
 static void keep_assignment(World *w, const WorldRequest *q, const Assignment *a) {
@@ -423,7 +424,7 @@ static const struct {
         { 12, act_fault },      { 6, act_clear },         { 3, act_hold },       { 3, act_rebind },
         { 2, act_pull },        { 3, act_put },           { 4, act_lose_events }, { 2, act_synthetic },
         { 4, act_crash_later }, { 2, act_restart },       { 2, act_swap },       { 1, act_reboot },     { 6, act_disk },
-        { 4, act_hostile },     { 1, act_attention },     { 3, act_error },      { 2, act_state_fails },
+        { 4, act_hostile },     { 1, act_attention },     { 3, act_error },
         { 60, act_advance },
 };
 

@@ -30,6 +30,9 @@ static void after_step(const Plan *plan, size_t step, bool undo, int result, voi
         const Step *s = plan->steps + step;
         World *w = userdata;
 
+        if (w->verbose)
+                world_note(w, "  kernel: %s%s of %s: %s", undo ? "undo " : "", step_type_to_string(s->type),
+                           PCI_ADDRESS_TEXT(s->device), result < 0 ? strempty(strerrorname_np(-result)) : "done");
         if (result <= 0 || (!undo && (s->type == STEP_PROVE_UNHELD || s->type == STEP_AWAIT_READY)))
                 return;
         world_fail(w, INVARIANT_LOOP_NEVER_BLOCKS, "%s of %s waits in the kernel for whoever holds it",
@@ -110,7 +113,7 @@ static void check_quarantine(World *w, WorldDevice *d, const Device *shown) {
                 world_fail(w, INVARIANT_NO_DIRTY_HAND_OVER, "%s was quarantined, and is not any more",
                            PCI_ADDRESS_TEXT(d->address));
         d->quarantined = shown->quarantine != NULL;
-        if (d->quarantined && shown->assignment && shown->assignment->state == ASSIGNMENT_ACTIVE)
+        if (d->quarantined && !w->disk_was_faulty && shown->assignment && shown->assignment->state == ASSIGNMENT_ACTIVE)
                 world_fail(w, INVARIANT_NO_DIRTY_HAND_OVER, "%s is quarantined and belongs to %s",
                            PCI_ADDRESS_TEXT(d->address), shown->assignment->owner);
 }
@@ -226,7 +229,6 @@ void world_finish(World *w) {
                 w->known[i].ending = true;
         disk_clear();
         host_sim_clear_faults(w->host);
-        host_sim_set_state_error(w->host, 0);
         for (size_t i = 0; i < w->n_devices; i++)
                 (void) host_sim_unhold(w->host, w->devices[i].address);
         world_close_handles(w, NULL, -1);

@@ -56,7 +56,7 @@ static void check_known(World *w) {
                 if (!k->ending && !a)
                         world_fail(w, INVARIANT_ONE_OWNER_PER_GROUP,
                                    "assignment %.8s of client %u was acknowledged and is not there", k->id, k->client);
-                if (k->ended && a && a->state == ASSIGNMENT_ACTIVE)
+                if (k->ended && !w->disk_was_faulty && a && a->state == ASSIGNMENT_ACTIVE)
                         world_fail(w, INVARIANT_ONE_OWNER_PER_GROUP, "assignment %.8s was released and is back",
                                    k->id);
         }

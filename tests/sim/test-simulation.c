@@ -8,7 +8,8 @@
  *        test-simulation --seed=SEED [--length=STEPS] [--steps=LIST] [--replay]
  *
  * --replay tells the story of one sequence, whether it fails or not; with --seed and without it a failing sequence is
- * shrunk. SIMULATION_SEQUENCES in the environment says how many `make check` plays.
+ * shrunk. In the environment, SIMULATION_SEQUENCES says how many `make check` plays, and SIMULATION_VERBOSE has all
+ * that the daemon logs printed with a failure.
  */
 
 #include <fcntl.h>

@@ -255,6 +255,7 @@ void world_restart_with_other_card(World *w, WorldDevice *d) {
         (void) host_sim_run(w->host);
         (void) host_sim_add(w->host, d->other_json, strlen(d->other_json), NULL);
         (void) host_sim_run(w->host);
+        d->quarantined = false; /* which follows the hardware */
         start_daemon(w);
 }
 
@@ -353,7 +354,8 @@ void world_init(World *w, uint64_t seed, WorldTemplate *t, WorldReport *report) 
         *w = (World) { .seed = mix(seed), .report = report, .template = t, .host = t->hosts[0] };
         for (unsigned i = 0; i < WORLD_CLIENTS; i++)
                 w->processes[i].pidfd = -EBADF;
-        log_set_level(LOG_ERR); /* of standard error, which the parent keeps */
+        w->verbose = getenv("SIMULATION_VERBOSE") != NULL;
+        log_set_level(w->verbose ? LOG_INFO : LOG_ERR); /* of standard error, which the parent keeps */
         world_begin_step(w, SIZE_MAX);
         disk_attach(w);
         if (isempty(base))

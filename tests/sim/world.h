@@ -153,6 +153,7 @@ struct World {
         unsigned crash_in;    /* the daemon dies after so many callbacks; 0: it does not */
         jmp_buf crash;        /* out of the middle of the engine */
         bool can_crash;
+        bool verbose;         /* the kernel's side is told as well */
 };
 
 /* Draws from 0 … n-1. */
@@ -203,7 +204,6 @@ void act_pull(World *w);
 void act_put(World *w);
 void act_attention(World *w);
 void act_error(World *w);
-void act_state_fails(World *w);
 void act_lose_events(World *w);
 void act_synthetic(World *w);
 void act_crash_later(World *w);
