@@ -80,7 +80,7 @@ static int add_reset(Engine *e, Plan *plan, const PlanDevice *p, const Device *d
                 r = add(plan, STEP_SET_RESET_METHOD, p, timeout,
                         TEXT(methods, d->facts.reset_method, methods));
         if (r >= 0)
-                r = add(plan, STEP_RESET, p, timeout, TEXT("", NULL, NULL));
+                r = PLANTED(FORGET_RESET) ? 0 : add(plan, STEP_RESET, p, timeout, TEXT("", NULL, NULL));
         if (r >= 0 && methods[0])
                 r = add(plan, STEP_SET_RESET_METHOD, p, timeout,
                         TEXT(d->facts.reset_method, NULL, d->facts.reset_method));

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * Bugs that are planted to see whether the simulation test finds them. They exist only where PLANTED_BUGS is defined: in
- * the engine that tests/sim/test-planted is built from (tests/sim/libplanted.a), where one at a time is switched on. In
- * every other build PLANTED() is false and leaves no trace; tests/check-planted holds that against the programs.
+ * Bugs that are planted to see whether the simulation test finds them. They exist only where PLANTED_BUGS is defined:
+ * in the engine that tests/sim/test-planted is built from (tests/sim/libplanted.a), where one at a time is switched
+ * on. In every other build PLANTED() is false and leaves no trace; tests/sim/check-planted holds that against the
+ * programs.
  */
 
 typedef enum PlantedBug {
@@ -23,6 +24,7 @@ typedef enum PlantedBug {
         PLANTED_RESERVE_BY_ADDRESS,    /* another card at the same address passes for the one that was leased */
         PLANTED_REQUEST_TWICE,         /* the same request-id makes a second assignment */
         PLANTED_QUOTA_OFF_BY_ONE,
+        PLANTED_FORGET_RESET,          /* cleaning leaves the reset out */
         PLANTED_REFUSE_WITHOUT_REASON, /* a verdict without its blockers */
         _PLANTED_BUG_MAX,
 } PlantedBug;

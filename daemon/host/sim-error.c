@@ -163,7 +163,7 @@ static int count_at_port(SimDevice *reporter, PciAttribute a) {
 int host_sim_error(Host *host, PciAddress a, SimErrorKind kind) {
         SimHost *h = sim_of(host);
         bool frozen = kind == SIM_ERROR_FATAL || kind == SIM_ERROR_DPC;
-        usec_t time = (kind == SIM_ERROR_DPC ? CONTAINMENT_MSEC : frozen ? BUS_RESET_MSEC : DRIVERS_MSEC) * USEC_PER_MSEC;
+        usec_t time = kind == SIM_ERROR_DPC ? CONTAINMENT_MSEC : frozen ? BUS_RESET_MSEC : DRIVERS_MSEC;
         SimRecovery *r;
         SimDevice *d;
         int k;
@@ -186,6 +186,7 @@ int host_sim_error(Host *host, PciAddress a, SimErrorKind kind) {
         r->task.run = end;
         r->task.userdata = r;
         list_append(&h->recoveries, &r->link);
+        time *= USEC_PER_MSEC;
         begin(d, frozen, time);
         sim_task_arm(h, &r->task, sim_now(h) + time);
         return 0;

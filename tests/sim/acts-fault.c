@@ -124,6 +124,7 @@ void act_put(World *w) {
         if (host_sim_add(w->host, json, strlen(json), NULL) < 0)
                 return;
         d->expect_lost = d->quarantined = false; /* which follows the hardware */
+        d->owner[0] = 0;
         world_note(w, other ? "another card comes in the place of %s" : "%s is put in", PCI_ADDRESS_TEXT(d->address));
 }
 

@@ -63,6 +63,7 @@ static void keep_assignment(World *w, const WorldRequest *q, const Assignment *a
 
         if (k || w->n_known >= WORLD_KNOWN_MAX)
                 return;
+        world_check_handed_over(w, a);
         k = w->known + w->n_known++;
         *k = (WorldKnown) { .lifetime = a->lifetime, .client = q->client };
         (void) string_copy(k->id, sizeof(k->id), a->id);

@@ -26,6 +26,31 @@ static void before_step(const Plan *plan, size_t step, bool undo, void *userdata
                            PCI_ADDRESS_TEXT(s->device));
 }
 
+/* 5. A reset cleans the function, one of its bus every function on that. */
+static void note_reset(World *w, const Step *s) {
+        for (size_t i = 0; i < w->n_devices; i++)
+                if (pci_address_equal(w->devices[i].address, s->device) ||
+                    (streq(strempty(s->value), "bus") && w->devices[i].address.bus == s->device.bus))
+                        w->devices[i].clean = true;
+}
+
+/* 5. Whoever is given a device is its last owner again, or it was reset since. */
+void world_check_handed_over(World *w, const Assignment *a) {
+        for (size_t i = 0; a->plan && i < a->plan->n_devices; i++) {
+                WorldDevice *d = a->plan->devices[i].requested ? world_device(w, a->plan->devices[i].address) : NULL;
+                char owner[64];
+
+                if (!d)
+                        continue;
+                (void) snprintf(owner, sizeof(owner), "%u %s", (unsigned) a->creator_uid, a->owner);
+                if (d->owner[0] && !streq(d->owner, owner) && !d->clean)
+                        world_fail(w, INVARIANT_NO_DIRTY_HAND_OVER, "%s goes from %s to %s and was not reset",
+                                   PCI_ADDRESS_TEXT(d->address), d->owner, owner);
+                (void) string_copy(d->owner, sizeof(d->owner), owner);
+                d->clean = false;
+        }
+}
+
 static void after_step(const Plan *plan, size_t step, bool undo, int result, void *userdata) {
         const Step *s = plan->steps + step;
         World *w = userdata;
@@ -33,6 +58,8 @@ static void after_step(const Plan *plan, size_t step, bool undo, int result, voi
         if (w->verbose)
                 world_note(w, "  kernel: %s%s of %s: %s", undo ? "undo " : "", step_type_to_string(s->type),
                            PCI_ADDRESS_TEXT(s->device), result < 0 ? strempty(strerrorname_np(-result)) : "done");
+        if (result == 0 && s->type == STEP_RESET)
+                note_reset(w, s);
         if (result <= 0 || (!undo && (s->type == STEP_PROVE_UNHELD || s->type == STEP_AWAIT_READY)))
                 return;
         world_fail(w, INVARIANT_LOOP_NEVER_BLOCKS, "%s of %s waits in the kernel for whoever holds it",
@@ -60,6 +87,8 @@ static void check_host_survives(World *w, const WorldDevice *d, const Device *sh
 /* 7 and 2. What nothing works on is as it was before anybody asked for it, driver and override: never in between. */
 static void check_release_restores(World *w, const WorldDevice *d, const Device *shown,
                                    const SimLook *f) {
+        if (shown->quarantine) /* rests on vfio-pci */
+                return;
         if (d->tainted || shown->job || shown->assignment || shown->stuck || host_group_locked(w->host, f->group))
                 return;
         if (!streq(f->driver, d->driver))
@@ -145,7 +174,8 @@ void world_check_kernel(World *w) {
 void world_check_removed(World *w, const Assignment *a) {
         for (size_t i = 0; a->plan && a->state == ASSIGNMENT_RELEASED && i < a->plan->n_devices; i++) {
                 const PlanDevice *p = a->plan->devices + i;
-                bool listed = false;
+                const Device *shown = inventory_device(engine_inventory(w->engine), p->address);
+                bool listed = shown && shown->quarantine;
                 SimLook f;
 
                 for (size_t k = 0; a->differs && a->differs[k]; k++)

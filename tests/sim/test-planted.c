@@ -37,6 +37,7 @@ static const char *const names[_PLANTED_BUG_MAX] = {
         [PLANTED_RESERVE_BY_ADDRESS] = "reserve-by-address",
         [PLANTED_REQUEST_TWICE] = "request-twice",
         [PLANTED_QUOTA_OFF_BY_ONE] = "quota-off-by-one",
+        [PLANTED_FORGET_RESET] = "forget-reset",
         [PLANTED_REFUSE_WITHOUT_REASON] = "refuse-without-reason",
 };
 

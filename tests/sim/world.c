@@ -256,6 +256,7 @@ void world_restart_with_other_card(World *w, WorldDevice *d) {
         (void) host_sim_add(w->host, d->other_json, strlen(d->other_json), NULL);
         (void) host_sim_run(w->host);
         d->quarantined = false; /* which follows the hardware */
+        d->owner[0] = 0;
         start_daemon(w);
 }
 

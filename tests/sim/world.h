@@ -54,6 +54,8 @@ typedef struct WorldDevice { /* one of those that are played with */
         bool tainted;         /* another hand was on it, or a fault: where it ends is not ours alone */
         bool expect_lost;     /* pulled out while its assignment was active: its owner must hear */
         bool quarantined;     /* was shown so */
+        char owner[64];       /* uid and owner that had it last; "" nobody */
+        bool clean;           /* reset since */
 } WorldDevice;
 
 typedef struct WorldHandle { /* a descriptor in a VMM */
@@ -220,6 +222,7 @@ void world_check(World *w);
 void world_check_kernel(World *w);
 /* A refusal, and what else is said of one. */
 void world_check_refusal(World *w, const WorldRequest *q, const Error *error);
+void world_check_handed_over(World *w, const Assignment *a);
 void world_check_removed(World *w, const Assignment *a);
 void world_watch_kernel(World *w); /* observes each step on the kernel */
 /* Clears every fault, lets everybody go, and demands that the host is as it was. */
