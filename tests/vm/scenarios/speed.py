@@ -12,7 +12,7 @@ import time
 import client
 import lab
 
-SECONDS = 240
+SECONDS = 480
 ROUNDS = 9
 METER = '/usr/lib/pciassignd-lab/speed-meter'
 REST_SECONDS = 0.5
