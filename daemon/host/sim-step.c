@@ -165,7 +165,28 @@ static int prove_vfio(SimDevice *d) {
         return (g && sim_group_is_held(d->host, d->group)) || sim_device_is_held(d) ? SIM_BLOCKED : 0;
 }
 
+/* As in the worker's step_prove_override(). */
+static int prove_override(SimJob *job, const SimDevice *d) {
+        const Plan *p = job->copy.plan;
+
+        for (size_t i = 0; p->kind == PLAN_ASSIGN && i < p->n_steps; i++) {
+                const Step *o = p->steps + i;
+
+                if (o->type != STEP_SET_OVERRIDE || !pci_address_equal(o->device, d->source.address) ||
+                    streq(d->override, strempty(o->undo)) || streq(d->override, strempty(o->value)))
+                        continue;
+                (void) snprintf(job->finding, sizeof(job->finding), "its driver_override is %s",
+                                d->override[0] ? d->override : "none");
+                return -ESTALE;
+        }
+        return 0;
+}
+
 static int prove_unheld(SimJob *job, SimDevice *d) {
+        int r = prove_override(job, d);
+
+        if (r < 0)
+                return r;
         if (pci_driver_is_vfio(d->driver))
                 return prove_vfio(d);
         for (size_t i = 0; i < d->source.use.n_criticals; i++) {

@@ -107,9 +107,14 @@ int step_do_prove_unheld(StepRun *s, uint32_t timeout_msec) {
         r = step_read_driver(s, driver);
         if (r < 0)
                 return r;
+        /* What the plan is about may have been read a while ago. */
+        if (s->plan->kind == PLAN_ASSIGN) {
+                r = step_prove_override(s);
+                if (r < 0)
+                        return r;
+        }
         if (pci_driver_is_vfio(driver))
                 return prove_vfio(s, timeout_msec);
-        /* What the plan is about may have been read a while ago. */
         if (s->plan->kind == PLAN_ASSIGN && step_look_alive(s) == PCI_LIVENESS_ABSENT)
                 return -ENODEV;
         return driver[0] ? prove_host(s, timeout_msec) : 0;

@@ -227,6 +227,26 @@ static int write_override(StepRun *s, const char *value, const char *before, boo
         return -STEP_ERROR_READ_BACK;
 }
 
+int step_prove_override(StepRun *s) {
+        char now[PCI_ATTRIBUTE_TEXT_MAX];
+        int r;
+
+        for (size_t i = 0; i < s->plan->n_steps; i++) {
+                const Step *o = s->plan->steps + i;
+
+                if (o->type != STEP_SET_OVERRIDE || !o->has_device || !pci_address_equal(o->device, s->step->device))
+                        continue;
+                r = read_override(s, now, sizeof(now));
+                if (r < 0)
+                        return r == -ENOENT ? -ENODEV : r;
+                if (streq(now, strempty(o->undo)) || streq(now, strempty(o->value)))
+                        continue;
+                (void) snprintf(s->detail, sizeof(s->detail), "its driver_override is %s", now[0] ? now : "none");
+                return -ESTALE;
+        }
+        return 0;
+}
+
 int step_do_override(StepRun *s) {
         return write_override(s, strempty(s->step->value), s->step->undo, s->plan->kind == PLAN_RELEASE);
 }

@@ -45,6 +45,9 @@ bool step_await(StepRun *s, bool (*shows)(const StepRun *s, const char *value), 
 int step_do_unbind(StepRun *s, const char *driver);
 int step_do_probe(StepRun *s, const char *expect);
 int step_do_override(StepRun *s);
+/* -ESTALE: it is not what the plan was made with. Once the device is unbound, undoing would bind what a foreign hand
+ * wrote there. */
+int step_prove_override(StepRun *s);
 int step_do_numvfs(StepRun *s, const char *value);
 int step_do_reset(StepRun *s);
 int step_do_await_ready(StepRun *s);

@@ -597,7 +597,7 @@ START_TEST(test_foreign_override_fails_an_assignment) {
         run_plan(p, false);
         ck_assert_int_eq(heard.outcome, HOST_OUTCOME_ROLLED_BACK);
         ck_assert_int_eq(heard.code, ERROR_PLAN_STALE);
-        ck_assert_ptr_nonnull(strstr(heard.message, "it is virtio-pci"));
+        ck_assert_ptr_nonnull(strstr(heard.message, "its driver_override is virtio-pci"));
         assert_driver(NIC, "virtio-pci");
         assert_override("virtio-pci");
 }
