@@ -115,6 +115,15 @@ class Guest:
             pass
         (self.share / 'devices.json').write_text(json.dumps(self.addresses()))
 
+    def reboot(self):
+        """As a power cut does; returns when the agent answers again. Disks keep what was synced."""
+        self.monitor('set-action', reboot='reset')
+        list(self.ask({'do': 'reboot'}, MONITOR_SECONDS))
+        deadline = time.monotonic() + BOOT_SECONDS
+        while self.control.receive(deadline).get('event') != 'hello':
+            pass
+        self.monitor('set-action', reboot='shutdown')
+
     def monitor(self, name, **arguments):
         """Run one monitor command; its return value, or {"error": …}."""
         self.qmp.send({'execute': name, 'arguments': arguments})

@@ -47,13 +47,13 @@ def install(start):
     return ''
 
 
-def run_scenario(port, name, seconds):
+def run_scenario(port, name, seconds, boot):
     """Run one scenario; why it failed to end by itself, or ''."""
     script = LAB / 'scenarios' / f'{name}.py'
-    environment = dict(os.environ, LAB_PORT=str(port), LAB_NAME=name,
+    environment = dict(os.environ, LAB_PORT=str(port), LAB_NAME=name, LAB_BOOT=str(boot),
                        PYTHONPATH=str(LAB / 'guest'), PYTHONDONTWRITEBYTECODE='1',
                        PATH='/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin')
-    with open(LAB / 'out' / f'{name}.log', 'wb') as log:
+    with open(LAB / 'out' / f'{name}.log', 'ab' if boot else 'wb') as log:
         process = subprocess.Popen(['/usr/bin/python3', '-u', str(script)], stdout=log,
                                    stderr=log, stdin=subprocess.DEVNULL, env=environment,
                                    pass_fds=[port], start_new_session=True, cwd='/root')
@@ -92,10 +92,14 @@ def main():
         if request['do'] == 'install':
             reason = install(request['start'])
         elif request['do'] == 'run':
-            reason = run_scenario(port, request['name'], request['seconds'])
+            reason = run_scenario(port, request['name'], request['seconds'],
+                                  request['boot'])
         elif request['do'] == 'dump':
             dump(request['name'])
         send(port, event='done', reason=reason)
+        if request['do'] == 'reboot':
+            with open('/proc/sysrq-trigger', 'w', encoding='ascii') as trigger:
+                trigger.write('b')
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ PCI = pathlib.Path('/sys/bus/pci/devices')
 DRIVERS = pathlib.Path('/sys/bus/pci/drivers')
 GROUPS = pathlib.Path('/sys/kernel/iommu_groups')
 NAME = os.environ['LAB_NAME']
+BOOT = int(os.environ['LAB_BOOT'])  # 0, then one more after each reboot of the scenario
 SECONDS = 30.0
 
 _port = int(os.environ['LAB_PORT'])

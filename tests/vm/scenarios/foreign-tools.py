@@ -34,6 +34,27 @@ def rebound(bus, pci, text, change, found):
               f'{text}: and is nobody\'s')
 
 
+def undone(bus, pci):
+    """What the administrator may say to drift: so be it, or back."""
+    for verb in ('restore', 'adopt'):
+        lab.equal(client.ctl('assign', '--owner=vm-a', '--lifetime=persistent', pci).returncode, 0,
+                  f'{verb}: the card is assigned')
+        signals = bus.signals(client.ROOT)
+        lab.bind(pci, 'virtio-pci')
+        drift(signals, pci, 'driver', 'virtio-pci', f'{verb}: a rebind')
+        done = client.ctl(verb, pci)
+        lab.equal(done.returncode, 0, f'{verb}: it is done ' + done.stderr)
+        if verb == 'restore':
+            lab.equal((client.state(pci), lab.driver(pci)), ('assigned', 'vfio-pci'),
+                      'restore: the card is its owner\'s again')
+            lab.equal(client.ctl('open', pci, '--', 'true', '{group}').returncode, 0,
+                      'restore: who can open it')
+            lab.equal(client.ctl('release', pci).returncode, 0, 'restore: and give it back')
+        else:
+            lab.wait_until(lambda: client.state(pci) == 'host', 'adopt: the card is the host\'s')
+        lab.bind(pci, '')
+
+
 def main():
     """One card, three hands."""
     client.wait_settled()
@@ -51,6 +72,7 @@ def main():
     drift(signals, pci, 'driver_override', 'pci-stub', 'an override alone')
     lab.equal(lab.override(pci), 'pci-stub', 'an override alone: it stays')
     lab.bind(pci, '')
+    undone(bus, pci)
     bus.close()
 
 
