@@ -168,7 +168,8 @@ static void settle_cleaning(Task *t, const Assignment *a, const HostResult *resu
         PciAddress failed;
 
         engine_clean_settle(t, result, &s, false);
-        if (result->outcome != HOST_OUTCOME_UNKNOWN && engine_clean_failed(t->plan, result, &failed))
+        if (result->outcome != HOST_OUTCOME_UNKNOWN && engine_clean_failed(t->plan, result, &failed) &&
+            !engine_clean_cannot_reset(t->engine, t->plan, result))
                 engine_clean_quarantine(t, failed, &s, result->message);
 }
 

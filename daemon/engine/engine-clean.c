@@ -21,7 +21,7 @@
 bool engine_clean_can(Engine *e, const Device *d) {
         assert(e);
         assert(d);
-        return d->facts.reset_method[0] && !engine_rule(e, d)->settings.reset.none;
+        return d->facts.reset_method[0] && !d->no_reset && !engine_rule(e, d)->settings.reset.none;
 }
 
 bool engine_clean_is_needed(const Device *d, uid_t uid, const char *owner) {
@@ -71,6 +71,11 @@ static int choose_methods(const PolicyReset *r, const Device *d, char **ret) {
         return 0;
 }
 
+static int add_ready(Plan *plan, const PlanDevice *p, const PolicySettings *s) {
+        return add(plan, STEP_AWAIT_READY, p, (uint32_t) MIN(s->ready_timeout / USEC_PER_MSEC, UINT32_MAX / 2),
+                   TEXT(NULL, NULL, NULL));
+}
+
 static int add_reset(Engine *e, Plan *plan, const PlanDevice *p, const Device *d, const PolicySettings *s) {
         uint32_t timeout = e->options.step_timeout_msec;
         _cleanup_free_ char *methods = NULL;
@@ -85,8 +90,7 @@ static int add_reset(Engine *e, Plan *plan, const PlanDevice *p, const Device *d
                 r = add(plan, STEP_SET_RESET_METHOD, p, timeout,
                         TEXT(d->facts.reset_method, NULL, d->facts.reset_method));
         if (r >= 0)
-                r = add(plan, STEP_AWAIT_READY, p, (uint32_t) MIN(s->ready_timeout / USEC_PER_MSEC, UINT32_MAX / 2),
-                        TEXT(NULL, NULL, NULL));
+                r = add_ready(plan, p, s);
         return r < 0 ? r : add(plan, STEP_COMPARE_CONFIG, p, timeout, TEXT(NULL, NULL, NULL));
 }
 
@@ -154,7 +158,8 @@ int engine_clean_add(Engine *e, Plan *plan, const PlanDevice *p, const CleanSubj
                 r = add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec, TEXT("on", "auto", "on"));
                 if (r >= 0)
                         r = add_reset(e, plan, p, d, &engine_rule(e, d)->settings);
-        }
+        } else /* not clean, but no host driver shall meet a dead one */
+                r = add_ready(plan, p, &engine_rule(e, d)->settings);
         return r < 0 ? r : engine_clean_add_hooks(e, plan, p, s);
 }
 
@@ -186,7 +191,7 @@ int engine_clean_add_power(Engine *e, Plan *plan, const PlanDevice *p) {
         const Device *d = inventory_device(e->inventory, p->address);
         const PciText *now = d && d->live ? d->live->attributes + PCI_ATTRIBUTE_POWER_CONTROL : NULL;
 
-        if (!now || now->state != FACT_PRESENT || streq(p->driver, p->driver_before))
+        if (!now || now->state != FACT_PRESENT || streq(now->text, "on") || streq(p->driver, p->driver_before))
                 return 0;
         return add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec, TEXT("on", now->text, "on"));
 }
@@ -273,6 +278,27 @@ bool engine_clean_is_step(const Plan *plan, size_t i) {
                pci_address_equal(s->device, next->device);
 }
 
+/* The kernel lists methods that were there once: of a slot whose hot-plug driver has left, for example. */
+bool engine_clean_cannot_reset(Engine *e, const Plan *plan, const HostResult *result) {
+        const Step *s;
+        Device *d;
+
+        assert(plan);
+        assert(result);
+        if (result->failed_step >= plan->n_steps || (result->error != -ENOTTY && result->error != -EINVAL))
+                return false;
+        s = plan->steps + result->failed_step;
+        d = s->type == STEP_RESET ? inventory_device(e->inventory, s->device) : NULL;
+        if (!d || engine_rule(e, d)->settings.reset.n > 0)
+                return false; /* a rule that names methods demands them */
+        d->no_reset = true;
+        (void) log_context(&(LogContext) { .message_id = MESSAGE_RESET, .device = PCI_ADDRESS_TEXT(s->device) },
+                           LOG_WARNING, 0, "No reset method of %s works (%s)", PCI_ADDRESS_TEXT(s->device),
+                           d->facts.reset_method);
+        engine_update_verdicts(e, d, NULL);
+        return true;
+}
+
 bool engine_clean_failed(const Plan *plan, const HostResult *result, PciAddress *ret) {
         assert(plan);
         assert(result);
@@ -336,8 +362,9 @@ static bool settle_one(Task *t, const HostResult *result, const CleanSubject *s,
         }
         if (result->outcome == HOST_OUTCOME_DONE && t->plan->kind == PLAN_RELEASE)
                 record(t, d, s, "dirty",
-                       d->facts.reset_method[0] ? "its rule says not to reset it, or no VFIO driver had it any more"
-                                                : "it has no reset method");
+                       d->no_reset                ? "no reset method of it works"
+                       : d->facts.reset_method[0] ? "its rule says not to reset it, or no VFIO driver had it any more"
+                                                  : "it has no reset method");
         return false;
 }
 

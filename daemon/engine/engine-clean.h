@@ -42,6 +42,9 @@ int engine_plan_clean(Engine *e, const Device *d, const CleanSubject *s, Plan *p
 bool engine_clean_is_step(const Plan *plan, size_t i);
 /* Did this plan, if it was done, make the device clean? */
 bool engine_clean_plan_cleans(const Plan *plan, PciAddress a);
+/* The reset failed since none of the methods that the kernel lists works, and no rule demands one: the device cannot
+ * be cleaned from now on. */
+bool engine_clean_cannot_reset(Engine *e, const Plan *plan, const HostResult *result);
 /* A step of cleaning failed, so that the device is neither clean nor to be trusted; not that somebody holds it, that
  * it went away or that the job was ended. ret: the device. */
 bool engine_clean_failed(const Plan *plan, const HostResult *result, PciAddress *ret);

@@ -52,7 +52,7 @@ static void settle_cleaning(Task *t, const HostResult *result) {
 
         if (w->kind != PLAN_CLEAN || !d || result->outcome == HOST_OUTCOME_UNKNOWN)
                 return;
-        if (d->quarantine || !d->dirty_owner) /* else settling writes it */
+        if (!done || !d->dirty_owner) /* else settling writes it */
                 engine_clean_record(t, w->address, &s, done ? "verified" : "failed", done ? NULL : result->message);
         if (done && d->quarantine)
                 engine_unquarantine(e, d);
@@ -351,6 +351,7 @@ int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineRe
                 return error_set(err, ERROR_OWNED,
                                  "%s is assigned to %s; only its owner may reset it",
                                  PCI_ADDRESS_TEXT(d->facts.address), d->assignment->owner);
+        d->no_reset = false; /* whoever asks may know that it works again */
         /* A reset is only half of what makes a dirty one clean. */
         return engine_begin_work(e, c, d,
                           &(DeviceWork) { .kind = !d->assignment && d->dirty_owner ? PLAN_CLEAN : PLAN_RESET,
@@ -393,6 +394,7 @@ int engine_unquarantine_device(Engine *e, const Caller *c, const char *device, E
         r = inventory_resolve(e->inventory, device, err, &d);
         if (r < 0)
                 return r;
+        d->no_reset = false;
         if (!d->quarantine)
                 return error_set(err, ERROR_INVALID, "%s is not quarantined", PCI_ADDRESS_TEXT(d->facts.address));
         return engine_begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_CLEAN, .address = d->facts.address },

@@ -102,7 +102,7 @@ static void find_differences(Engine *e, Assignment *a) {
 
                 if (!d || d->gone)
                         add_difference(a, p, NULL, NULL, NULL);
-                else if (!d->quarantine && !streq(d->facts.driver, strempty(p->driver_before)))
+                else if (!streq(d->facts.driver, strempty(p->driver_before)))
                         add_difference(a, p, "driver", d->facts.driver, p->driver_before);
                 if (d && !d->gone && !d->quarantine)
                         compare_override(e, a, p, d);
@@ -267,6 +267,8 @@ static bool quarantine_failed(Task *t, Assignment *a, const HostResult *result, 
 
         if (result->outcome == HOST_OUTCOME_UNKNOWN || !engine_clean_failed(t->plan, result, &failed))
                 return false;
+        if (engine_clean_cannot_reset(t->engine, t->plan, result))
+                return true;
         engine_clean_quarantine(t, failed, &s, err->message);
         details = json_new_object();
         (void) json_set_string(details, "reason", err->message);

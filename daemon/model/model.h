@@ -67,6 +67,7 @@ struct Device {
         char *quarantine;       /* reason; NULL: not quarantined */
         char *dirty_owner;      /* last owner, of whom it was not cleaned since; NULL: clean */
         uid_t dirty_uid;
+        bool no_reset;          /* what the kernel lists as its reset methods did not work */
         char **drift;           /* strv "driver: nvidia, expected vfio-pci": what a foreign hand changed */
         DeviceHealth health;
         bool inserted;          /* it came after the start */

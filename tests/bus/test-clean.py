@@ -71,7 +71,7 @@ def a_release_is_a_verified_cleaning(world):
 def each_failure_of_cleaning_quarantines(world):
     c = world.client()
     for step, kind, word, keywords in (("hold-power", "error", "EIO", {"error": 5}),
-                                       ("reset", "error", "no such reset", {"error": 25}),
+                                       ("reset", "error", "EIO", {"error": 5}),
                                        ("reset", "altered", "not configured as before", {}),
                                        ("await-ready", "error", "did not answer", {"error": 110}),
                                        ("compare-config", "error", "does not answer", {"error": 5})):
@@ -88,7 +88,7 @@ def each_failure_of_cleaning_quarantines(world):
             inject(c, "reset", "altered", times=1)  # back to what it was
         c.call(c.device(NVME), DEVICE, "Unquarantine", "a{sv}", {})
         assert (c.state(NVME), c.driver(NVME)) == ("host", "nvme"), step
-        assert cleaning(c)["state"] == "clean"
+        assert cleaning(c)["state"] == "clean", (step, cleaning(c))
 
 
 @scenario
@@ -137,6 +137,35 @@ def what_nothing_resets_goes_back_to_its_last_owner_alone(world):
 
 
 @scenario
+def listed_methods_that_do_not_work_leave_it_dirty(world):
+    c = world.client()
+    assignment = c.assign(NVME)
+    inject(c, "reset", "error", error=25)
+    c.release(assignment)
+    assert (c.state(NVME), c.driver(NVME)) == ("host", "nvme")
+    found = cleaning(c)
+    assert found["state"] == "dirty" and "works" in found["cycles"][-1]["reason"], found
+    with expect("NotSupported", "vm-1"):
+        c.assign(NVME, "vm-2")
+    c.release(c.assign(NVME))
+
+
+@scenario
+@bare
+def a_rule_that_demands_a_reset_gets_it(world):
+    world.start(policy=rules(reset=["flr"]))
+    c = world.client()
+    world.settled(c)
+    c.release(c.assign(NVME))
+    steps = [s for s in cleaning(c)["cycles"][-1]["steps"] if s["step"] == "set-reset-method"]
+    assert cleaning(c)["state"] == "clean" and (not steps or steps[0]["value"] == "flr"), cleaning(c)
+    assignment = c.assign(NVME)
+    inject(c, "reset", "error", error=25)
+    c.release(assignment)
+    quarantined(c, "no such reset")
+
+
+@scenario
 @bare
 def a_dirty_one_is_cleaned_before_another_owner(world):
     world.start(policy=rules(reset=[]))
@@ -164,7 +193,7 @@ def quarantine_by_hand_keeps_everybody_out(world):
     with expect("Quarantined", "smells of smoke"):
         c.assign(NVME)
     c.call(c.device(NVME), DEVICE, "Unquarantine", "a{sv}", {})
-    assert (c.state(NVME), c.driver(NVME)) == ("host", "nvme")
+    assert (c.state(NVME), c.driver(NVME)) == ("host", "nvme"), (c.state(NVME), c.driver(NVME), cleaning(c))
     with expect("Invalid", "not quarantined"):
         c.call(c.device(NVME), DEVICE, "Unquarantine", "a{sv}", {})
     with expect("Invalid"):
