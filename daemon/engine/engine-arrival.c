@@ -6,13 +6,14 @@
  * driver without an owner. Claim: taken from its host driver and kept from the next one by the
  * override, bound to nothing until it is assigned. Each is a job with a plan in the journal like any
  * other, which a crash or a hang finds done to its end; nothing is held that safety finds a reason
- * against. A device is looked at once; a reload does not do it again.
+ * against. A device is looked at once; a reload does not do it again. Virtual functions that a rule
+ * wants are made when their device is there and has none.
  */
 
 #include <assert.h>
 
+#include "engine/engine-device.h"
 #include "engine/engine-policy.h"
-#include "engine/engine-private.h"
 #include "pci/driver.h"
 
 #define ARRIVALS_AT_ONCE 2U
@@ -262,12 +263,55 @@ static int arrival_begin(Engine *e, Device *d, PolicyArrival what) {
         return 0;
 }
 
+/* ---- virtual functions ---- */
+
+static bool wants_vfs(Engine *e, const Device *d, uint32_t *ret) {
+        uint32_t n = engine_rule(e, d)->settings.vfs;
+
+        if (n == UINT32_MAX || n == 0 || d->facts.sriov_totalvfs == 0 || d->facts.is_vf ||
+            d->assignment || d->gone || d->stuck)
+                return false;
+        for (size_t i = 0; i < e->inventory->n_devices; i++) {
+                const PciFacts *f = &e->inventory->sorted[i]->facts;
+
+                if (f->is_vf && pci_address_equal(f->physfn, d->facts.address))
+                        return false; /* it has some */
+        }
+        *ret = n;
+        return true;
+}
+
+static void vfs_answered(const EngineAnswer *answer, const Error *error, void *userdata) {
+        if (error)
+                log_warning("The virtual functions that a rule wants are not made: %s", error->message);
+}
+
+static void make_vfs(Engine *e, Device *d, uint32_t n) {
+        DeviceWork w = { .kind = PLAN_SET_NUMVFS, .address = d->facts.address, .n_vfs = n };
+        _cleanup_error_ Error err = ERROR_INIT;
+
+        (void) string_copy(w.driver, sizeof(w.driver), "none");
+        if (n > d->facts.sriov_totalvfs)
+                (void) error_set(&err, ERROR_INVALID, "%s has at most %u virtual functions, the rule wants %u",
+                                 PCI_ADDRESS_TEXT(d->facts.address), d->facts.sriov_totalvfs, n);
+        else
+                (void) engine_begin_work(e, &(Caller) { .may_manage_others = true }, d, &w, false,
+                                         vfs_answered, NULL, &err);
+        if (err.code != ERROR_NONE)
+                vfs_answered(NULL, &err, NULL);
+}
+
 /* 1: its work has begun; 0: nothing is to be done. */
 static int arrive(Engine *e, Device *d) {
         _cleanup_free_ char *against = NULL;
         PolicyArrival what = arrival_of(e, d);
+        uint32_t n_vfs;
         int r;
 
+        if (wants_vfs(e, d, &n_vfs)) { /* it stays with its host driver, which makes them */
+                make_vfs(e, d, n_vfs);
+                return 0;
+        }
         if (what == POLICY_LEAVE || d->assignment || d->gone || d->stuck ||
             is_settled_so(d, what))
                 return 0;

@@ -287,6 +287,15 @@ static const PolicyKeyInfo keys[_POLICY_KEY_MAX] = {
                 .note = "That a host driver touched it first is recorded.",
                 .text = "Devices that are plugged in: as with `present`.",
         },
+        [POLICY_KEY_VFS] = {
+                .path = "vfs", .type = POLICY_TYPE_LIMIT, FIELD(vfs), .max = UINT16_MAX,
+                .standard = "\"none\"", ENFORCED,
+                .note = "Only a function that has none yet gets them, on its host driver; they are "
+                        "kept from host drivers, and rules say of each as of a device that is "
+                        "plugged in.",
+                .text = "How many virtual functions an SR-IOV function is given when it is found at "
+                        "start or plugged in.",
+        },
 };
 
 const PolicyKeyInfo *policy_key_info(PolicyKey k) {

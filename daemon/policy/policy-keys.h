@@ -46,6 +46,7 @@ typedef enum PolicyKey {
         POLICY_KEY_RETURN,
         POLICY_KEY_PRESENT,
         POLICY_KEY_INSERTED,
+        POLICY_KEY_VFS,
         _POLICY_KEY_MAX, /* at most 64: a rule has a bit for each */
         _POLICY_KEY_INVALID = -EINVAL,
 } PolicyKey;

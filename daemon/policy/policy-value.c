@@ -503,7 +503,8 @@ Json *policy_value_to_json(PolicyKey k, const PolicySettings *s) {
         case POLICY_TYPE_OWNERS:
                 return owners_to_json(from);
         case POLICY_TYPE_LIMIT:
-                return s->limit == UINT32_MAX ? json_new_string("none") : json_new_u64(s->limit);
+                return *(const uint32_t *) from == UINT32_MAX ? json_new_string("none")
+                                                              : json_new_u64(*(const uint32_t *) from);
         case POLICY_TYPE_DRIVER:
                 return json_new_string(s->driver ? s->driver : "auto");
         case POLICY_TYPE_SIZE:

@@ -22,6 +22,7 @@ void policy_settings_init(PolicySettings *s) {
         assert(s);
         *s = (PolicySettings) {
                 .limit = UINT32_MAX,
+                .vfs = UINT32_MAX,
                 .lifetimes = POLICY_LIFETIME_ALL,
                 .ready_timeout = 60 * SECOND,
                 .correctable.then = POLICY_ERROR_NOTIFY,

@@ -117,6 +117,7 @@ typedef struct PolicySettings {
         PolicyThen release_then; /* WAIT: for ever; FORCE: end the declared process or unit */
         PolicyReturn on_return;
         PolicyArrival present, inserted;
+        uint32_t vfs;            /* virtual functions to be made; UINT32_MAX: none are */
 } PolicySettings;
 
 typedef struct PolicyRule {

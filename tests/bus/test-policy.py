@@ -417,6 +417,23 @@ def a_device_that_comes_is_held(world):
     assert root.state(NVME) == "held"
 
 
+@bare
+@scenario
+def virtual_functions_come_by_rule(world):
+    world.start(policy=rules({"name": "vfs", "match": {"address": NIC, "sriov": "pf"}, "vfs": 4},
+                             {"name": "of them", "match": {"sriov": "vf", "vendor": "15b3"},
+                              "inserted": "hold"}))
+    root = world.client()
+
+    def made():
+        return [d for d in root.manager("ListDevices", "a{sv}", {})[0] if d.get("PhysicalFunction") == NIC]
+    wait_until("Four virtual functions, held", lambda: [d["State"] for d in made()] == ["held"] * 4)
+    assert root.driver(NIC) == "mlx5_core", "the function itself stays with its driver"
+    assert len([d for d in root.manager("ListDevices", "a{sv}", {})[0]
+                if d.get("PhysicalFunction") == "0000:c3:00.0"]) == 4, "what has some is left alone"
+    root.release(root.assign(made()[0]["Address"]))
+
+
 # ---- the client ----
 
 DATA = TOP / "tests" / "data" / "policy"

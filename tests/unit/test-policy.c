@@ -173,6 +173,8 @@ static const struct {
         { POLICY_KEY_RETURN, "\"reassign\"", NULL, "[]", "\"leave\"", "" },
         { POLICY_KEY_PRESENT, "\"claim\"", NULL, "0", "\"take\"", "" },
         { POLICY_KEY_INSERTED, "\"hold\"", NULL, "null", "\"deny\"", "" },
+        { POLICY_KEY_VFS, "8", NULL, "\"8\"", "65536", "" },
+        { POLICY_KEY_VFS, "\"none\"", NULL, "true", "-1", "" },
 };
 
 START_TEST(test_key_good) {
