@@ -157,13 +157,15 @@ static int to_read_append(Engine *e, PciAddress a, char *why) {
         uint64_t key = pci_address_key(a);
         int r;
 
-        if (why == &for_all && hashmap_get_u64(e->wanted, key) == &for_children) {
-                (void) hashmap_remove_u64(e->wanted, key);
-                return hashmap_put_u64(e->wanted, key, why); /* it is in the list already */
-        }
         r = hashmap_put_u64(e->wanted, key, why);
+        if (r == -EEXIST) { /* it is in the list already */
+                if (why == &for_children || hashmap_get_u64(e->wanted, key) == why)
+                        return 0;
+                (void) hashmap_remove_u64(e->wanted, key);
+                return hashmap_put_u64(e->wanted, key, why);
+        }
         if (r < 0)
-                return r == -EEXIST ? 0 : r;
+                return r;
         if (ARRAY_RESERVE_ONE(e->to_read, e->n_to_read, e->to_read_allocated) < 0) {
                 (void) hashmap_remove_u64(e->wanted, key);
                 return -ENOMEM;
