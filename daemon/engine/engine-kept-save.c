@@ -131,7 +131,7 @@ static int take(Engine *e, Device *d, const Plan *plan) {
         int r = 0;
 
         /* So it is from now on, but nothing was written yet that could end the trouble. */
-        engine_kept_take(e, plan, &(HostResult) { .outcome = HOST_OUTCOME_DONE, .failed_step = SIZE_MAX });
+        engine_kept_apply(e, plan, HOST_OUTCOME_DONE); /* of the directory it says nothing */
         e->kept_trouble = trouble;
         for (size_t i = 0; r >= 0 && i < plan->n_steps; i++)
                 r = want(e, plan->steps[i].value);

@@ -153,13 +153,12 @@ const char *engine_kept_trouble(const Engine *e) {
         return e->kept_trouble;
 }
 
-void engine_kept_take(Engine *e, const Plan *plan, const HostResult *result) {
-        bool undone = result->outcome == HOST_OUTCOME_ROLLED_BACK;
-        bool unsure = result->outcome == HOST_OUTCOME_FAILED || result->outcome == HOST_OUTCOME_UNKNOWN;
+void engine_kept_apply(Engine *e, const Plan *plan, HostOutcome outcome) {
+        bool undone = outcome == HOST_OUTCOME_ROLLED_BACK;
+        bool unsure = outcome == HOST_OUTCOME_FAILED || outcome == HOST_OUTCOME_UNKNOWN;
 
         assert(e);
         assert(plan);
-        engine_kept_note(e, plan, result);
         for (size_t k = 0; k < plan->n_steps; k++) {
                 const Step *s = plan->steps + (undone ? plan->n_steps - 1 - k : k);
                 const char *text = undone ? s->undo : s->expect;
@@ -181,6 +180,12 @@ void engine_kept_take(Engine *e, const Plan *plan, const HostResult *result) {
                 if (d && engine_kept_match(e, d))
                         engine_device_changed(e, d);
         }
+}
+
+void engine_kept_take(Engine *e, const Plan *plan, const HostResult *result) {
+        assert(result);
+        engine_kept_note(e, plan, result);
+        engine_kept_apply(e, plan, result->outcome);
 }
 
 int engine_kept_text(Engine *e, const char *name, char **ret) {

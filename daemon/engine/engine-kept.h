@@ -63,6 +63,7 @@ int engine_kept_set_clean(Engine *e, Device *d);
 int engine_kept_set_quarantine(Engine *e, Device *d, const char *reason);
 int engine_kept_set_unreserved(Engine *e, const char *id);
 /* Between the two files: the text that a file shall have, NULL none; what a result says about the directory. */
+void engine_kept_apply(Engine *e, const Plan *plan, HostOutcome outcome); /* memory alone */
 int engine_kept_text(Engine *e, const char *name, char **ret);
 void engine_kept_note(Engine *e, const Plan *plan, const HostResult *result);
 /* Why the last writing failed, for people; NULL: it did not. Borrowed. */
