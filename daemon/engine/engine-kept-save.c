@@ -127,12 +127,10 @@ static int start(Engine *e) {
 
 /* Does in memory what the steps of the plan say, and has the files follow. */
 static int take(Engine *e, Device *d, const Plan *plan) {
-        char *trouble = TAKE_PTR(e->kept_trouble);
         int r = 0;
 
         /* So it is from now on, but nothing was written yet that could end the trouble. */
-        engine_kept_apply(e, plan, HOST_OUTCOME_DONE); /* of the directory it says nothing */
-        e->kept_trouble = trouble;
+        engine_kept_apply(e, plan, HOST_OUTCOME_DONE);
         for (size_t i = 0; r >= 0 && i < plan->n_steps; i++)
                 r = want(e, plan->steps[i].value);
         if (d && engine_kept_match(e, d)) {
