@@ -294,7 +294,8 @@ static const Option options[] = {
           "these facts, or all; may be repeated (default: identity, use, iommu)" },
         { "refresh", NULL, TAKES_FACTS, take_refresh, "read the facts again" },
         { "redact", NULL, TAKES_REDACT, take_redact, "replace serial numbers and names" },
-        { "snapshot", "HOST.json", TAKES_REPLAY, take_snapshot, "the host to replay a policy over" },
+        { "snapshot", "HOST.json", TAKES_REPLAY, take_snapshot,
+          "the host to replay a policy over" },
         { "policy", "PATH", TAKES_REPLAY, take_policy,
           "the policy to replay: a file or a directory (default: this host's)" },
         { "against", "PATH", TAKES_REPLAY, take_against, "the policy to compare it with" },
@@ -312,7 +313,8 @@ static bool verb_takes(const Verb *v, const Option *o) {
 static void print_option(const char *name, const char *argument, const char *help) {
         char left[40];
 
-        (void) snprintf(left, sizeof(left), "--%s%s%s", name, argument ? "=" : "", strempty(argument));
+        (void) snprintf(left, sizeof(left), "--%s%s%s", name, argument ? "=" : "",
+                        strempty(argument));
         printf("  %-26s %s\n", left, help);
 }
 
@@ -403,9 +405,11 @@ static int parse_options(int argc, char **argv, Arguments *a, Given *given) {
 
 static int check_words(const Verb *v, const Arguments *a) {
         if (a->matches && a->n_words > 0)
-                return complain(EXIT_USAGE, "%s takes devices by name or by --match, not both", v->name);
+                return complain(EXIT_USAGE, "%s takes devices by name or by --match, not both",
+                                v->name);
         if (!a->matches && (a->same_numa || a->same_switch || a->clean_groups))
-                return complain(EXIT_USAGE, "--same-numa, --same-switch and --clean-groups go with --match");
+                return complain(EXIT_USAGE,
+                                "--same-numa, --same-switch and --clean-groups go with --match");
         if ((!a->matches && a->n_words < v->min_words) || a->n_words > v->max_words)
                 return complain(EXIT_USAGE, "%s takes: pciassignctl %s %s",
                                 v->name, v->name, v->usage);
@@ -413,7 +417,8 @@ static int check_words(const Verb *v, const Arguments *a) {
                 return complain(EXIT_USAGE, "%s takes no command behind --", v->name);
         for (size_t i = 0; i < a->n_words; i++)
                 if (!string_is_safe(a->words[i], 4096))
-                        return complain(EXIT_USAGE, "'%s': an argument is one line of UTF-8", escaped(a->words[i]));
+                        return complain(EXIT_USAGE, "'%s': an argument is one line of UTF-8",
+                                        escaped(a->words[i]));
         return 0;
 }
 

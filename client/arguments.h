@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The command line. One table of verbs, one of options; help, parsing and the completions' test read them. */
+/* The command line. One table of verbs, one of options; help, parsing and the completions' test
+ * read them. */
 
 #include <sys/types.h>
 
@@ -65,7 +66,8 @@ typedef struct Verb {
 extern const Verb verbs[];
 extern const size_t n_verbs;
 
-/* 0: run *ret_verb; positive: an exit code plus one (help, version and mistakes are done with here). */
+/* 0: run *ret_verb; positive: an exit code plus one (help, version and mistakes are done with
+ * here). */
 int arguments_parse(int argc, char **argv, Arguments *ret, const Verb **ret_verb);
 /* "30s", "5min", "2h", "250ms", "7" (seconds). -EINVAL, -ERANGE. */
 int parse_timespan(const char *s, uint64_t *ret_usec);

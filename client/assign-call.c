@@ -111,8 +111,8 @@ char *assign_owner(const Arguments *a) {
         return s;
 }
 
-int assign_new_call(sd_bus *bus, const char *method, const Arguments *a, char *const *devices, const AssignExtra *x,
-                    sd_bus_message **ret) {
+int assign_new_call(sd_bus *bus, const char *method, const Arguments *a, char *const *devices,
+                    const AssignExtra *x, sd_bus_message **ret) {
         _cleanup_message_ sd_bus_message *m = NULL;
         _cleanup_free_ char *owner = assign_owner(a);
         int r;

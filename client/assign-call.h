@@ -12,8 +12,8 @@ typedef struct AssignExtra {
 } AssignExtra;
 
 /* A new message for Assign or Plan with devices, owner and options. 0 or an exit code. */
-int assign_new_call(sd_bus *bus, const char *method, const Arguments *a, char *const *devices, const AssignExtra *x,
-                    sd_bus_message **ret);
+int assign_new_call(sd_bus *bus, const char *method, const Arguments *a, char *const *devices,
+                    const AssignExtra *x, sd_bus_message **ret);
 /* --owner, or the user's name. malloc'd. */
 char *assign_owner(const Arguments *a);
 /* "assign 0000:41:00.0 0000:42:00.0": for complaints; escaped, malloc'd. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The connection to the daemon and calls over it. A call is sent without blocking and the connection
- * is processed until the answer is there, so that signals (a job's progress) are seen meanwhile, and
- * so that the second string of an error, the details, can be read, which sd_bus_call() drops. Every
- * error becomes one complaint: the daemon's message, then the remedies that its details name; the
- * exit code comes from the table in base/errors.h.
+ * The connection to the daemon and calls over it. A call is sent without blocking and the
+ * connection is processed until the answer is there, so that signals (a job's progress) are seen
+ * meanwhile, and so that the second string of an error, the details, can be read, which
+ * sd_bus_call() drops. Every error becomes one complaint: the daemon's message, then the remedies
+ * that its details name; the exit code comes from the table in base/errors.h.
  */
 
 #include "bus.h"
@@ -16,7 +16,8 @@
 #include "pci/address.h"
 #include "variant-json.h"
 
-/* An assignment may wait for a holder to let go, and a reset alone takes 65 s: the daemon ends its jobs, not we. */
+/* An assignment may wait for a holder to let go, and a reset alone takes 65 s: the daemon ends its
+ * jobs, not we. */
 #define CALL_TIMEOUT_USEC UINT64_MAX
 #define REMEDIES_MAX 16U
 
@@ -38,16 +39,19 @@ static const char *first_string(const Json *j, const char *const *keys, size_t n
         return NULL;
 }
 
-/* One line per blocker: which device, what is in the way, what helps. What the message said is not said again. */
+/* One line per blocker: which device, what is in the way, what helps. What the message said is not
+ * said again. */
 static void complain_blocker(const Json *b, const char *message) {
         static const char *const whats[] = { "message", "code" };
-        const char *device = NULL, *remedy = NULL, *proof = NULL, *what = first_string(b, whats, ELEMENTSOF(whats));
+        const char *device = NULL, *remedy = NULL, *proof = NULL,
+                   *what = first_string(b, whats, ELEMENTSOF(whats));
 
         (void) json_get_string(b, "device", &device); /* NULL if absent, as set above */
         (void) json_get_string(b, "remedy", &remedy);
         (void) json_get_string(b, "proof", &proof);
         if (what && !strstr(message, what))
-                (void) fprintf(stderr, "  %s%s%s\n", escaped(device && !strstr(what, device) ? device : ""),
+                (void) fprintf(stderr, "  %s%s%s\n",
+                               escaped(device && !strstr(what, device) ? device : ""),
                                device && !strstr(what, device) ? ": " : "", escaped(what));
         if (proof && !strstr(message, proof))
                 (void) fprintf(stderr, "    proof: %s\n", escaped(proof));
@@ -113,7 +117,8 @@ static int exit_code_of(const char *name) {
         for (size_t i = 0; i < ELEMENTSOF(others); i++)
                 if (streq(name, others[i].name))
                         return others[i].code;
-        return strncmp(name, "org.freedesktop.DBus.Error.Spawn.", 33) == 0 ? EXIT_UNREACHABLE : EXIT_FAILED;
+        return strncmp(name, "org.freedesktop.DBus.Error.Spawn.", 33) == 0 ? EXIT_UNREACHABLE
+                                                                           : EXIT_FAILED;
 }
 
 static int complain_error(const char *what, sd_bus_message *reply) {
@@ -127,11 +132,14 @@ static int complain_error(const char *what, sd_bus_message *reply) {
                 message = "the daemon knows no such device, assignment or job";
                 known = ERROR_NOT_FOUND;
         }
-        print_error_json(known == ERROR_NONE ? e->name : error_code_to_string(known), message, code, details);
+        print_error_json(known == ERROR_NONE ? e->name : error_code_to_string(known), message, code,
+                         details);
         if (code == EXIT_UNREACHABLE)
-                return complain(code, "%s: the daemon cannot be reached: %s\n"
-                                      "  remedy: systemctl start pciassignd.service, or name its bus with --bus",
-                                what, escaped(message));
+                return complain(
+                        code,
+                        "%s: the daemon cannot be reached: %s\n"
+                        "  remedy: systemctl start pciassignd.service, or name its bus with --bus",
+                        what, escaped(message));
         (void) complain(code, "%s: %s", what, escaped(message));
         if (details)
                 complain_details(details, message);
@@ -188,7 +196,8 @@ int client_connect(const Arguments *a, sd_bus **ret) {
 
 int client_new_call(sd_bus *bus, const char *path, const char *interface, const char *member,
                     sd_bus_message **ret) {
-        int r = sd_bus_message_new_method_call(bus, ret, BUS_NAME, path ?: BUS_PATH, interface, member);
+        int r = sd_bus_message_new_method_call(bus, ret, BUS_NAME, path ?: BUS_PATH, interface,
+                                               member);
 
         return r < 0 ? client_broken(r, member) : 0;
 }
@@ -207,7 +216,8 @@ void pending_call_done(PendingCall *p) {
 }
 
 static int complain_lost(int r, const char *what) {
-        return complain_errno(EXIT_UNREACHABLE, -r, "%s: the connection to the bus was lost: %m", what);
+        return complain_errno(EXIT_UNREACHABLE, -r, "%s: the connection to the bus was lost: %m",
+                              what);
 }
 
 int client_send(sd_bus *bus, sd_bus_message *call, const char *what, PendingCall *p) {
@@ -257,7 +267,8 @@ int client_call(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_mess
         return r > 0 ? r : client_wait(bus, what, &p, ret_reply);
 }
 
-int client_call_unless_gone(sd_bus *bus, sd_bus_message *call, const char *what, sd_bus_message **ret_reply) {
+int client_call_unless_gone(sd_bus *bus, sd_bus_message *call, const char *what,
+                            sd_bus_message **ret_reply) {
         _cleanup_pending_ PendingCall p = {};
         int r;
 
@@ -305,7 +316,8 @@ int client_read_json_text(sd_bus_message *reply, const char *what, Json **ret) {
         return r < 0 ? client_broken(r, what) : 0;
 }
 
-int client_send_get_all(sd_bus *bus, const char *path, const char *interface, const char *what, PendingCall *p) {
+int client_send_get_all(sd_bus *bus, const char *path, const char *interface, const char *what,
+                        PendingCall *p) {
         _cleanup_message_ sd_bus_message *call = NULL;
         int r = client_new_call(bus, path, "org.freedesktop.DBus.Properties", "GetAll", &call);
 
@@ -315,7 +327,8 @@ int client_send_get_all(sd_bus *bus, const char *path, const char *interface, co
         return r < 0 ? client_broken(r, what) : client_send(bus, call, what, p);
 }
 
-int client_get_all(sd_bus *bus, const char *path, const char *interface, const char *what, Json **ret) {
+int client_get_all(sd_bus *bus, const char *path, const char *interface, const char *what,
+                   Json **ret) {
         _cleanup_message_ sd_bus_message *reply = NULL;
         _cleanup_pending_ PendingCall p = {};
         int r = client_send_get_all(bus, path, interface, what, &p);
@@ -375,7 +388,8 @@ static int find_path(sd_bus *bus, const char *method, const char *name, char **r
         const char *path;
         int r;
 
-        r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, method), escaped(name), strings, &reply);
+        r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, method), escaped(name),
+                                strings, &reply);
         if (r > 0)
                 return r;
         r = sd_bus_message_read(reply, "o", &path);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From D-Bus properties to the client's own JSON, and lists of them. The keys here are an interface:
- * scripts use them, the manual documents them, a test compares the two. What is not there is null,
- * never "" and never a magic number.
+ * From D-Bus properties to the client's own JSON, and lists of them. The keys here are an
+ * interface: scripts use them, the manual documents them, a test compares the two. What is not
+ * there is null, never "" and never a magic number.
  */
 
 #include "devices.h"
@@ -82,7 +82,8 @@ char *member_text(const Json *object, const char *key) {
 static void set_text(Json *to, const char *key, const Json *from, const char *property) {
         const char *s = member_string(from, property);
 
-        (void) json_set_string(to, key, s[0] ? s : NULL); /* a broken tree shows when it is printed */
+        (void) json_set_string(to, key,
+                               s[0] ? s : NULL); /* a broken tree shows when it is printed */
 }
 
 static void set_copy(Json *to, const char *key, const Json *from, const char *property) {
@@ -117,11 +118,13 @@ static void set_base(Json *to, const char *key, const Json *from, const char *pr
 
 static void set_names(Json *j, const Json *p, Names *names) {
         char buffer[NAME_MAX_SIZE];
-        uint16_t vendor = (uint16_t) member_u64(p, "VendorId"), device = (uint16_t) member_u64(p, "DeviceId");
+        uint16_t vendor = (uint16_t) member_u64(p, "VendorId"),
+                 device = (uint16_t) member_u64(p, "DeviceId");
 
         (void) json_set_string(j, "vendor_name", names_vendor(names, vendor, buffer));
         (void) json_set_string(j, "device_name", names_device(names, vendor, device, buffer));
-        (void) json_set_string(j, "class_name", names_class(names, (uint32_t) member_u64(p, "Class"), buffer));
+        (void) json_set_string(j, "class_name",
+                               names_class(names, (uint32_t) member_u64(p, "Class"), buffer));
 }
 
 Json *device_to_json(const Json *p, Names *names) {
@@ -249,7 +252,8 @@ Json *job_to_json(const Json *p) {
         set_copy(j, "total", p, "Total");
         set_text(j, "current", p, "Current");
         set_steps(j, p);
-        if (result[0] && json_parse(result, strlen(result), JSON_LIMITS_DEFAULT, &parsed, NULL, NULL) >= 0)
+        if (result[0] &&
+            json_parse(result, strlen(result), JSON_LIMITS_DEFAULT, &parsed, NULL, NULL) >= 0)
                 (void) json_set(j, "result", parsed);
         else
                 (void) json_set_null(j, "result");
@@ -259,7 +263,8 @@ Json *job_to_json(const Json *p) {
 /* ---- lists ---- */
 
 /* One page of a list method: a(a{sv}), s. */
-static int read_page(sd_bus *bus, const char *method, const char *after, Json **ret_rows, char **ret_next) {
+static int read_page(sd_bus *bus, const char *method, const char *after, Json **ret_rows,
+                     char **ret_next) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
         const char *next;
         int r;
@@ -287,7 +292,8 @@ static int read_page(sd_bus *bus, const char *method, const char *after, Json **
 
 typedef Json *(*RowConvert)(const Json *row, void *userdata);
 
-static int read_pages(sd_bus *bus, const char *method, RowConvert convert, void *userdata, Json **ret) {
+static int read_pages(sd_bus *bus, const char *method, RowConvert convert, void *userdata,
+                      Json **ret) {
         _cleanup_json_ Json *all = json_new_array();
         _cleanup_free_ char *after = NULL;
         int r;
@@ -300,9 +306,11 @@ static int read_pages(sd_bus *bus, const char *method, RowConvert convert, void 
                 if (r > 0)
                         return r;
                 for (size_t i = 0; i < json_length(rows); i++)
-                        (void) json_append(all, convert(json_at(rows, i), userdata)); /* shows when it is printed */
+                        (void) json_append(all, convert(json_at(rows, i),
+                                                        userdata)); /* shows when it is printed */
                 if (streq_ptr(next, after))
-                        return complain(EXIT_FAILED, "%s: the daemon gives the same page again", method);
+                        return complain(EXIT_FAILED, "%s: the daemon gives the same page again",
+                                        method);
                 free(after);
                 after = TAKE_PTR(next);
         } while (!isempty(after));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Devices, groups, assignments and jobs as the client's JSON shows them: stable keys, the manual lists them. */
+/* Devices, groups, assignments and jobs as the client's JSON shows them: stable keys, the manual
+ * lists them. */
 
 #include "bus.h"
 #include "names.h"

@@ -38,7 +38,8 @@ static int on_removed(sd_bus_message *m _unused_, void *userdata, sd_bus_error *
 }
 
 static bool state_is_final(const char *state) {
-        return streq(state, "done") || streq(state, "failed") || streq(state, "cancelled") || streq(state, "stuck");
+        return streq(state, "done") || streq(state, "failed") || streq(state, "cancelled") ||
+               streq(state, "stuck");
 }
 
 static bool step_is_final(const char *state) {
@@ -80,7 +81,8 @@ static void print_running(Follow *f, const char *text) {
         f->running_line = true;
 }
 
-/* Steps end in order; when they are undone, in reverse: those lines are told once the job has ended. */
+/* Steps end in order; when they are undone, in reverse: those lines are told once the job has
+ * ended. */
 static void print_progress(Follow *f, const Json *job) {
         Json *steps = json_get(job, "steps");
         const char *current = member_string(job, "current");
@@ -137,8 +139,8 @@ static int subscribe(sd_bus *bus, const char *path, Follow *f, sd_bus_slot *slot
 
         if (!removed)
                 output_out_of_memory();
-        r = sd_bus_match_signal(bus, slots, BUS_NAME, path, "org.freedesktop.DBus.Properties", "PropertiesChanged",
-                                on_changed, f);
+        r = sd_bus_match_signal(bus, slots, BUS_NAME, path, "org.freedesktop.DBus.Properties",
+                                "PropertiesChanged", on_changed, f);
         if (r >= 0)
                 r = sd_bus_add_match(bus, slots + 1, removed, on_removed, f);
         return r < 0 ? client_broken(r, "job") : 0;

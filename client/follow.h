@@ -9,5 +9,6 @@
 bool follow_is_wanted(const Arguments *a);
 /* path "/": done already. 0, or the exit code of how the job ended after complaining. */
 int follow_job(sd_bus *bus, const char *path, const char *what);
-/* After a call that returns (… o job): follow it, or with --no-wait say its number; otherwise it is done. */
+/* After a call that returns (… o job): follow it, or with --no-wait say its number; otherwise it is
+ * done. */
 int follow_or_name_job(sd_bus *bus, const Arguments *a, const char *path, const char *what);

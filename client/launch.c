@@ -44,7 +44,8 @@ static bool placeholder_parse(const char *s, Placeholder *ret) {
                 return false;
         for (unsigned k = 0; k < _LAUNCH_KIND_MAX; k++)
                 if (strlen(kinds[k]) == name_length && memcmp(kinds[k], s + 1, name_length) == 0) {
-                        *ret = (Placeholder) { (LaunchKind) k, (uint32_t) device, (size_t) (end - s) + 1 };
+                        *ret = (Placeholder){ (LaunchKind) k, (uint32_t) device,
+                                              (size_t) (end - s) + 1 };
                         return true;
                 }
         return false;
@@ -62,7 +63,9 @@ int launch_scan(char *const *command, size_t n_devices, unsigned *ret_kinds) {
                         if (!placeholder_parse(s, &p))
                                 continue;
                         if (p.device >= n_devices)
-                                return complain(2, "'%s': there is no device number %" PRIu32 "; the first is 0",
+                                return complain(2,
+                                                "'%s': there is no device number %" PRIu32
+                                                "; the first is 0",
                                                 escaped(*command), p.device);
                         found |= 1U << p.kind;
                 }
@@ -74,7 +77,8 @@ static const LaunchFd *find_fd(const Launch *l, LaunchKind kind, uint32_t device
         for (uint32_t i = 0; i < l->n_fds; i++) {
                 const LaunchFd *f = l->fds + i;
 
-                if (f->kind == kind && (f->device == device || kind == LAUNCH_CONTAINER || kind == LAUNCH_IOMMUFD))
+                if (f->kind == kind &&
+                    (f->device == device || kind == LAUNCH_CONTAINER || kind == LAUNCH_IOMMUFD))
                         return f;
         }
         return NULL;
@@ -153,8 +157,8 @@ static int identity_take(const Identity *id) {
         /* Who runs as this user already has nothing to give up. */
         if (geteuid() != 0 && getuid() == id->uid && getgid() == id->gid)
                 return 0;
-        if (setgroups((size_t) id->n_groups, id->groups) < 0 || setresgid(id->gid, id->gid, id->gid) < 0 ||
-            setresuid(id->uid, id->uid, id->uid) < 0)
+        if (setgroups((size_t) id->n_groups, id->groups) < 0 ||
+            setresgid(id->gid, id->gid, id->gid) < 0 || setresuid(id->uid, id->uid, id->uid) < 0)
                 return -errno;
         return 0;
 }

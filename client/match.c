@@ -18,14 +18,16 @@ static int append_selector(sd_bus_message *m, const char *want, const char *sele
         if (!key)
                 output_out_of_memory();
         if (selector[n] == 0 || n == 0 || selector[n + 1] == 0)
-                return complain(2, "--match: '%s' in '%s' is not SELECTOR=VALUE", escaped(selector), escaped(want));
+                return complain(2, "--match: '%s' in '%s' is not SELECTOR=VALUE", escaped(selector),
+                                escaped(want));
         selector += n + 1;
         if (!streq(key, "numa-node"))
                 return sd_bus_message_append(m, "{sv}", key, "s", selector);
         if (streq(selector, "-1"))
                 return sd_bus_message_append(m, "{sv}", key, "i", (int32_t) -1);
         if (parse_u32(selector, 10, INT16_MAX, &node) < 0)
-                return complain(2, "--match: '%s' in '%s' is no NUMA node", escaped(selector), escaped(want));
+                return complain(2, "--match: '%s' in '%s' is no NUMA node", escaped(selector),
+                                escaped(want));
         return sd_bus_message_append(m, "{sv}", key, "i", (int32_t) node);
 }
 
@@ -38,11 +40,13 @@ static int append_want(sd_bus_message *m, const char *want) {
         int r;
 
         if (rest != want && parse_u64_n(want, digits, 10, UINT32_MAX, &n) < 0)
-                return complain(2, "--match: '%s' does not begin with a number that can be", escaped(want));
+                return complain(2, "--match: '%s' does not begin with a number that can be",
+                                escaped(want));
         if (strv_split(rest, ",", &selectors) < 0)
                 output_out_of_memory();
         if (strv_length(selectors) == 0)
-                return complain(2, "--match: '%s' has no selector; write [NUMBER:]SELECTOR=VALUE[,…]",
+                return complain(2,
+                                "--match: '%s' has no selector; write [NUMBER:]SELECTOR=VALUE[,…]",
                                 escaped(want));
         r = sd_bus_message_open_container(m, 'r', "a{sv}u");
         if (r >= 0)
@@ -96,7 +100,8 @@ static void print_set(size_t rank, const Json *set) {
         for (size_t i = 0; i < json_length(reasons); i++)
                 printf("      %s\n", escaped(strempty(json_string(json_at(reasons, i)))));
         if (refused[0])
-                printf("      %srefused%s: %s\n", output_begin(PAINT_BAD), output_end(), escaped(refused));
+                printf("      %srefused%s: %s\n", output_begin(PAINT_BAD), output_end(),
+                       escaped(refused));
 }
 
 void match_print(const Json *match) {
@@ -120,8 +125,8 @@ void match_print(const Json *match) {
         for (size_t i = 0; i < json_length(left_out); i++) {
                 const Json *one = json_at(left_out, i);
 
-                printf("  %s  %s%s%s: %s\n", escaped(member_string(one, "device")), output_begin(PAINT_WARN),
-                       escaped(member_string(one, "code")), output_end(),
+                printf("  %s  %s%s%s: %s\n", escaped(member_string(one, "device")),
+                       output_begin(PAINT_WARN), escaped(member_string(one, "code")), output_end(),
                        escaped(member_string(one, "message")));
         }
         if (n > json_length(left_out))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Looks names up in pci.ids where it lies. The file is mapped and its vendors, which stand in order,
- * are found by halving, so that one look-up costs microseconds; libpci's pci_lookup_name() reads the
- * whole megabyte first, which is twice what all of `pciassignctl show` may take, and its error
- * callback ends the process. The file is the distribution's and still checked: nothing is read
- * beyond the mapping, and what a name holds is escaped where it is printed.
+ * Looks names up in pci.ids where it lies. The file is mapped and its vendors, which stand in
+ * order, are found by halving, so that one look-up costs microseconds; libpci's pci_lookup_name()
+ * reads the whole megabyte first, which is twice what all of `pciassignctl show` may take, and its
+ * error callback ends the process. The file is the distribution's and still checked: nothing is
+ * read beyond the mapping, and what a name holds is escaped where it is printed.
  *
  * Format (pci.ids(5)): "VVVV  name", "<tab>DDDD  name", and behind the vendors "C CC  name",
  * "<tab>SS  name".
@@ -46,7 +46,8 @@ static void map_file(Names *n, const char *path) {
         struct stat st;
         void *p;
 
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > 64 << 20)
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
+            st.st_size > 64 << 20)
                 return;
         p = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED)
@@ -64,7 +65,8 @@ int names_open(Names **ret) {
         for (size_t i = 0; i < ELEMENTSOF(paths) && !n->text; i++)
                 map_file(n, paths[i]);
         if (n->text) {
-                /* The classes stand last: look from the end, so that not all of the file is touched. */
+                /* The classes stand last: look from the end, so that not all of the file is
+                 * touched. */
                 size_t from = n->size > 65536 ? n->size - 65536 : 0;
 
                 n->vendors_end = find(n, from, n->size, "\nC 00");
@@ -86,7 +88,8 @@ Names *names_close(Names *n) {
 static int hex4(const Names *n, size_t p) {
         uint64_t v;
 
-        return p + 4 <= n->size && parse_u64_n(n->text + p, 4, 16, UINT16_MAX, &v) >= 0 ? (int) v : -1;
+        return p + 4 <= n->size && parse_u64_n(n->text + p, 4, 16, UINT16_MAX, &v) >= 0 ? (int) v
+                                                                                        : -1;
 }
 
 static size_t next_line(const Names *n, size_t p) {
@@ -108,7 +111,8 @@ static size_t search_vendor(const Names *n, uint16_t vendor) {
         size_t low = 0, high = n->vendors_end;
 
         while (low < high) {
-                /* Some vendors have thousands of devices: those lines are not passed again and again. */
+                /* Some vendors have thousands of devices: those lines are not passed again and
+                 * again. */
                 size_t middle = low + (high - low) / 2, line = next_vendor(n, middle, high);
                 int found = line < high ? hex4(n, line) : -1;
 
@@ -168,7 +172,8 @@ static size_t find_below(const Names *n, size_t from, const char *id) {
 
                 if (start >= n->size || (n->text[start] != '\t' && n->text[start] != '#'))
                         return n->size;
-                if (n->size - start > strlen(wanted) && memcmp(n->text + start, wanted, strlen(wanted)) == 0)
+                if (n->size - start > strlen(wanted) &&
+                    memcmp(n->text + start, wanted, strlen(wanted)) == 0)
                         return start;
                 line = find(n, start, n->size, "\n");
         }
@@ -200,7 +205,8 @@ const char *names_class(Names *n, uint32_t class_code, char buffer[NAME_MAX_SIZE
                 char below[4];
 
                 (void) snprintf(below, sizeof(below), "%02x", sub);
-                if (take_name(n, find_below(n, line + 1, below), 3, buffer) || take_name(n, line + 1, 4, buffer))
+                if (take_name(n, find_below(n, line + 1, below), 3, buffer) ||
+                    take_name(n, line + 1, 4, buffer))
                         return buffer;
         }
         (void) snprintf(buffer, NAME_MAX_SIZE, "%02x%02x", base, sub);

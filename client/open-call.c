@@ -26,9 +26,11 @@ static int take_fd(Launch *l, LaunchKind kind, uint32_t device, int fd) {
 }
 
 static bool kind_of_key(const char *key, LaunchKind *ret) {
-        static const struct { const char *key; LaunchKind kind; } table[] = {
-                { "container", LAUNCH_CONTAINER }, { "iommufd", LAUNCH_IOMMUFD }, { "group", LAUNCH_GROUP },
-                { "device", LAUNCH_VFIO }, { "cdev", LAUNCH_VFIO },
+        static const struct { const char *key; LaunchKind kind;
+        } table[] = {
+                { "container", LAUNCH_CONTAINER }, { "iommufd", LAUNCH_IOMMUFD },
+                { "group", LAUNCH_GROUP },         { "device", LAUNCH_VFIO },
+                { "cdev", LAUNCH_VFIO },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++)

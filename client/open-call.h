@@ -6,5 +6,7 @@
 #include "bus.h"
 #include "launch.h"
 
-/* Opens the devices of l->addresses. 0 or an exit code. The descriptors are ours to close: launch_close(). */
-int open_call(sd_bus *bus, const Arguments *a, const char *assignment, unsigned kinds, const char *what, Launch *l);
+/* Opens the devices of l->addresses. 0 or an exit code. The descriptors are ours to close:
+ * launch_close(). */
+int open_call(sd_bus *bus, const Arguments *a, const char *assignment, unsigned kinds,
+              const char *what, Launch *l);

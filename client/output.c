@@ -2,8 +2,9 @@
 
 /*
  * Output. Colour and Unicode go to terminals only (or where --color=always says so); text that came
- * from outside passes through escaped() or a table, which escapes it, so that no device label and no
- * owner's name can drive the terminal. Memory that is short ends the client: it has nothing to save.
+ * from outside passes through escaped() or a table, which escapes it, so that no device label and
+ * no owner's name can drive the terminal. Memory that is short ends the client: it has nothing to
+ * save.
  */
 
 #include "output.h"
@@ -42,8 +43,8 @@ void output_init(ColorMode mode) {
         if (is_terminal)
                 load_locale();
         use_unicode = is_terminal && streq(nl_langinfo(CODESET), "UTF-8");
-        use_color = mode == COLOR_ALWAYS ||
-                (mode == COLOR_AUTO && is_terminal && !getenv("NO_COLOR") && term && !streq(term, "dumb"));
+        use_color = mode == COLOR_ALWAYS || (mode == COLOR_AUTO && is_terminal &&
+                                             !getenv("NO_COLOR") && term && !streq(term, "dumb"));
 }
 
 bool output_is_terminal(void) {
@@ -184,7 +185,8 @@ struct libscols_table *table_new(const Column *columns, size_t n) {
         (void) scols_table_enable_colors(t, use_color);
         (void) scols_table_enable_ascii(t, !use_unicode);
         if (!is_terminal)
-                (void) scols_table_set_termforce(t, SCOLS_TERMFORCE_NEVER); /* full width in files and pipes */
+                (void) scols_table_set_termforce(
+                        t, SCOLS_TERMFORCE_NEVER); /* full width in files and pipes */
         for (size_t i = 0; i < n; i++)
                 if (!scols_table_new_column(t, columns[i].name, columns[i].width, columns[i].flags))
                         output_out_of_memory();

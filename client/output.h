@@ -9,7 +9,15 @@
 
 typedef enum ColorMode { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER, _COLOR_MODE_MAX } ColorMode;
 
-typedef enum Paint { PAINT_NONE, PAINT_BOLD, PAINT_DIM, PAINT_GOOD, PAINT_WARN, PAINT_BAD, _PAINT_MAX } Paint;
+typedef enum Paint {
+        PAINT_NONE,
+        PAINT_BOLD,
+        PAINT_DIM,
+        PAINT_GOOD,
+        PAINT_WARN,
+        PAINT_BAD,
+        _PAINT_MAX
+} Paint;
 
 void output_init(ColorMode mode);
 bool output_is_terminal(void); /* standard output is one */

@@ -12,7 +12,8 @@
 #define TAKES_FOR_ASSIGN                                                              \
         (TAKES_OWNER | TAKES_ASSIGN | TAKES_IDENTITY | TAKES_ATTACH | TAKES_MEMLOCK | \
          TAKES_LIFETIME)
-#define TAKES_FOR_RUN (TAKES_OWNER | TAKES_ASSIGN | TAKES_IDENTITY | TAKES_MEMLOCK | TAKES_OPEN | TAKES_COMMAND)
+#define TAKES_FOR_RUN \
+        (TAKES_OWNER | TAKES_ASSIGN | TAKES_IDENTITY | TAKES_MEMLOCK | TAKES_OPEN | TAKES_COMMAND)
 
 /* clang-format off */
 const Verb verbs[] = {

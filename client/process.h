@@ -7,7 +7,8 @@
 
 #include "base/cleanup.h"
 
-/* Blocks the signals that end or control a program and returns a descriptor that reads them; -errno. */
+/* Blocks the signals that end or control a program and returns a descriptor that reads them;
+ * -errno. */
 int signals_catch(void);
 /* In a child before it executes: as if signals_catch() had not been called. */
 void signals_restore(void);

@@ -22,8 +22,9 @@ char *rule_text(const Json *rule, const char *name) {
         if (streq(file, "built-in") || !file[0])
                 s = strdup("built in");
         else
-                s = strjoinf("%s (%s%s%s)", called[0] ? called : member_string(rule, "pointer"), file,
-                             line[0] && !streq(line, "0") ? ":" : "", line[0] && !streq(line, "0") ? line : "");
+                s = strjoinf("%s (%s%s%s)", called[0] ? called : member_string(rule, "pointer"),
+                             file, line[0] && !streq(line, "0") ? ":" : "",
+                             line[0] && !streq(line, "0") ? line : "");
         if (!s)
                 output_out_of_memory();
         return s;
@@ -45,10 +46,12 @@ static char *setting_text(const Json *value) {
         if (json_type(value) != JSON_ARRAY)
                 return value_text(value);
         for (size_t i = 0; i < json_length(value); i++) {
-                const Json *one = json_at(value, i), *users = json_get(one, "users"), *groups = json_get(one, "groups");
+                const Json *one = json_at(value, i), *users = json_get(one, "users"),
+                           *groups = json_get(one, "groups");
                 _cleanup_free_ char *plain = json_type(one) == JSON_OBJECT ? NULL : value_text(one);
 
-                strbuf_addf(&b, "%s%s", i > 0 ? ", " : "", plain ? plain : member_string(one, "owner"));
+                strbuf_addf(&b, "%s%s", i > 0 ? ", " : "",
+                            plain ? plain : member_string(one, "owner"));
                 if (json_length(users) + json_length(groups) == 0)
                         continue;
                 strbuf_add(&b, " (");
@@ -98,7 +101,8 @@ int print_policy(const Json *j) {
 
         for (size_t i = 0; i <= json_length(rules); i++) {
                 const Json *r = i < json_length(rules) ? json_at(rules, i) : defaults;
-                _cleanup_free_ char *name = rule_text(r, "rule"), *match = match_text(json_get(r, "match"));
+                _cleanup_free_
+                char *name = rule_text(r, "rule"), *match = match_text(json_get(r, "match"));
                 struct libscols_line *line = table_add(t, NULL);
 
                 table_set(line, 0, name, PAINT_BOLD);
@@ -118,7 +122,8 @@ int print_policy(const Json *j) {
 static void print_failed(const Json *failed) {
         for (size_t i = 0; i < json_length(failed); i++) {
                 const Json *f = json_at(failed, i);
-                _cleanup_free_ char *wanted = member_text(f, "wanted"), *found = member_text(f, "found");
+                _cleanup_free_
+                char *wanted = member_text(f, "wanted"), *found = member_text(f, "found");
 
                 printf("      %s is %s, not %s\n", escaped(member_string(f, "key")),
                        found[0] ? escaped(found) : "unknown", escaped(wanted));
@@ -136,8 +141,9 @@ static void print_settings(const Json *settings) {
 
                 if (streq(origin, "built in"))
                         continue;
-                printf("    %s%s%s: %s (%s; %s)\n", output_begin(PAINT_BOLD), escaped(key), output_end(),
-                       escaped(value), escaped(member_string(setting, "force")), escaped(origin));
+                printf("    %s%s%s: %s (%s; %s)\n", output_begin(PAINT_BOLD), escaped(key),
+                       output_end(), escaped(value), escaped(member_string(setting, "force")),
+                       escaped(origin));
         }
 }
 
@@ -151,7 +157,8 @@ void print_walk(const Json *walk) {
 
                 if (member_bool(r, "matched"))
                         continue;
-                printf("  %sno match%s  %s\n", output_begin(PAINT_DIM), output_end(), escaped(name));
+                printf("  %sno match%s  %s\n", output_begin(PAINT_DIM), output_end(),
+                       escaped(name));
                 print_failed(json_get(r, "failed"));
         }
         printf("  %sholds%s     %s\n", output_begin(PAINT_GOOD), output_end(), escaped(holds));

@@ -2,9 +2,9 @@
 
 /*
  * sim run: a directory of its own, in it a private dbus-daemon and a pciassignd over a simulated
- * machine, and a command whose DBUS_SYSTEM_BUS_ADDRESS leads there. All of it ends with the command;
- * if we are killed, the kernel ends the other two. Nothing of the host's own bus or state is
- * touched.
+ * machine, and a command whose DBUS_SYSTEM_BUS_ADDRESS leads there. All of it ends with the
+ * command; if we are killed, the kernel ends the other two. Nothing of the host's own bus or state
+ * is touched.
  */
 
 #include "sim.h"
@@ -62,13 +62,15 @@ static char *in_dir(const Sim *s, const char *name) {
 
 /* ---- processes ---- */
 
-/* In a new process: its own session, so that the terminal's Ctrl-C is the command's alone; gone when we are. */
+/* In a new process: its own session, so that the terminal's Ctrl-C is the command's alone; gone
+ * when we are. */
 static void become_helper(int output) {
         int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
         signals_restore();
-        if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || null < 0 || dup2(null, STDIN_FILENO) < 0 ||
-            dup2(output, STDOUT_FILENO) < 0 || dup2(output, STDERR_FILENO) < 0)
+        if (setsid() < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || null < 0 ||
+            dup2(null, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
+            dup2(output, STDERR_FILENO) < 0)
                 _exit(126);
 }
 
@@ -122,8 +124,10 @@ static void print_log(const Sim *s, const char *name) {
 }
 
 /* Until fd can be read. What writes to it is the child; if that ends first, its log says why. */
-static int wait_readable(const Sim *s, int fd, const Child *c, const char *program, const char *log) {
-        struct pollfd fds[] = { { .fd = fd, .events = POLLIN }, { .fd = c->pidfd, .events = POLLIN } };
+static int wait_readable(const Sim *s, int fd, const Child *c, const char *program,
+                         const char *log) {
+        struct pollfd fds[] = { { .fd = fd, .events = POLLIN },
+                                { .fd = c->pidfd, .events = POLLIN } };
         int r;
 
         do
@@ -174,7 +178,9 @@ static int start_bus(Sim *s) {
                                    (char *) "--nopidfile", (char *) "--nosyslog", NULL },
                   "dbus-daemon.log", &s->bus);
         to = safe_close(to);
-        return r > 0 ? r : wait_readable(s, from, &s->bus, "dbus-daemon (package dbus-daemon)", "dbus-daemon.log");
+        return r > 0 ? r
+                     : wait_readable(s, from, &s->bus, "dbus-daemon (package dbus-daemon)",
+                                     "dbus-daemon.log");
 }
 
 static int open_notify(Sim *s) {
@@ -182,7 +188,8 @@ static int open_notify(Sim *s) {
         _cleanup_free_ char *path = in_dir(s, "notify");
 
         if (!string_copy(sa.sun_path, sizeof(sa.sun_path), path))
-                return complain(EXIT_FAILED, "%s: the path is too long for a socket; set TMPDIR", path);
+                return complain(EXIT_FAILED, "%s: the path is too long for a socket; set TMPDIR",
+                                path);
         s->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         if (s->notify < 0 || bind(s->notify, (const struct sockaddr *) &sa, sizeof(sa)) < 0)
                 return complain(EXIT_FAILED, "%s: %m", path);
@@ -265,8 +272,8 @@ static void set_environment(const Sim *s) {
 
         own_directory(own, sizeof(own));
         path = strjoinf("%s:%s", own, getenv("PATH") ?: "/usr/bin:/bin");
-        if (!path || setenv("DBUS_SYSTEM_BUS_ADDRESS", strempty(s->address), 1) < 0 || setenv("PATH", path, 1) < 0 ||
-            setenv("PCIASSIGN_SIM_DIR", s->dir, 1) < 0)
+        if (!path || setenv("DBUS_SYSTEM_BUS_ADDRESS", strempty(s->address), 1) < 0 ||
+            setenv("PATH", path, 1) < 0 || setenv("PCIASSIGN_SIM_DIR", s->dir, 1) < 0)
                 _exit(126);
 }
 
@@ -283,7 +290,8 @@ static int run_command(const Arguments *a, const Sim *s, int signal_fd) {
                 signals_restore();
                 set_environment(s);
                 (void) execvp(argv[0], argv); /* returns only if it failed */
-                _exit(complain(errno == ENOENT ? 127 : 126, "cannot execute %s: %m", escaped(argv[0])));
+                _exit(complain(errno == ENOENT ? 127 : 126, "cannot execute %s: %m",
+                               escaped(argv[0])));
         }
         pidfd = process_pidfd(pid);
         r = pidfd < 0 ? pidfd : process_wait(pid, pidfd, signal_fd);
@@ -311,7 +319,8 @@ int sim_run(const Arguments *a, const char *host) {
 
         s.host = realpath(host, NULL);
         if (!s.host)
-                return complain(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_FAILED, "%s: %m", escaped(host));
+                return complain(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_FAILED, "%s: %m",
+                                escaped(host));
         s.daemon = client_find_daemon(a);
         r = make_dir(&s);
         if (r == 0) {

@@ -16,7 +16,14 @@ static int read_value(sd_bus_message *m, unsigned depth, Json **ret);
 
 static int read_basic(sd_bus_message *m, char type, Json **ret) {
         union {
-                uint8_t u8; int b; int16_t i16; uint16_t u16; int32_t i32; uint32_t u32; int64_t i64; uint64_t u64;
+                uint8_t u8;
+                int b;
+                int16_t i16;
+                uint16_t u16;
+                int32_t i32;
+                uint32_t u32;
+                int64_t i64;
+                uint64_t u64;
                 double d; const char *s; int fd;
         } v = {};
         Json *j;
@@ -37,7 +44,9 @@ static int read_basic(sd_bus_message *m, char type, Json **ret) {
         case SD_BUS_TYPE_STRING:
         case SD_BUS_TYPE_OBJECT_PATH:
         case SD_BUS_TYPE_SIGNATURE: j = json_new_string(v.s); break;
-        default: j = json_new_null(); break; /* a descriptor: its number means nothing to the reader */
+        default:
+                j = json_new_null();
+                break; /* a descriptor: its number means nothing to the reader */
         }
         *ret = j;
         return 0;
@@ -78,7 +87,8 @@ static int read_elements(sd_bus_message *m, unsigned depth, Json *array) {
         return r;
 }
 
-static int read_container(sd_bus_message *m, char type, const char *contents, unsigned depth, Json **ret) {
+static int read_container(sd_bus_message *m, char type, const char *contents, unsigned depth,
+                          Json **ret) {
         bool dict = type == SD_BUS_TYPE_ARRAY && strncmp(contents, "{s", 2) == 0;
         _cleanup_json_ Json *j = dict ? json_new_object() : json_new_array();
         _cleanup_free_ char *inner = NULL;

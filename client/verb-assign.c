@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * assign, release and attach: who has a device changes. On a terminal the call returns with its job,
- * which is followed step by step; otherwise it returns when all is done. A refusal prints the
+ * assign, release and attach: who has a device changes. On a terminal the call returns with its
+ * job, which is followed step by step; otherwise it returns when all is done. A refusal prints the
  * blockers with their remedies.
  */
 
@@ -14,7 +14,8 @@
 #include "follow.h"
 #include "process.h"
 
-/* "group" is the group of the first device, "groups" all of them: an assignment may take several. */
+/* "group" is the group of the first device, "groups" all of them: an assignment may take
+ * several. */
 static int add_groups(sd_bus *bus, Json *j, const char *what) {
         Json *devices = json_get(j, "devices"), *groups = json_new_array();
         int64_t last = -1;
@@ -25,11 +26,14 @@ static int add_groups(sd_bus *bus, Json *j, const char *what) {
                 _cleanup_json_ Json *device = NULL;
                 int64_t group = -1;
 
-                if (sd_bus_path_encode(BUS_PATH_DEVICE, strempty(json_string(json_at(devices, i))), &path) < 0)
+                if (sd_bus_path_encode(BUS_PATH_DEVICE, strempty(json_string(json_at(devices, i))),
+                                       &path) < 0)
                         output_out_of_memory();
                 r = client_get_all(bus, path, BUS_INTERFACE_DEVICE, what, &device);
-                if (r == 0 && json_get_i64(device, "IommuGroup", &group) > 0 && group >= 0 && group != last)
-                        (void) json_append(groups, json_new_i64(last = group)); /* shows when it is printed */
+                if (r == 0 && json_get_i64(device, "IommuGroup", &group) > 0 && group >= 0 &&
+                    group != last)
+                        (void) json_append(
+                                groups, json_new_i64(last = group)); /* shows when it is printed */
         }
         if (json_length(groups) > 0)
                 (void) json_set(j, "group", json_ref(json_at(groups, 0)));
@@ -89,7 +93,9 @@ static int stay(sd_bus *bus, const char *path, const char *what) {
                 if (r == -EINTR)
                         r = 0;
         }
-        return r < 0 ? complain_errno(EXIT_UNREACHABLE, -r, "%s: the connection to the bus was lost: %m", what) : 0;
+        return r < 0 ? complain_errno(EXIT_UNREACHABLE, -r,
+                                      "%s: the connection to the bus was lost: %m", what)
+                     : 0;
 }
 
 /* With --no-wait it may be gone again by now: only what it is called. */
@@ -97,7 +103,8 @@ static int name_assignment(const Arguments *a, const char *path, const char *job
         _cleanup_json_ Json *j = NULL;
 
         if (!a->json) {
-                printf("job %s for assignment %s\n", escaped(path_base(job)), escaped(path_base(path)));
+                printf("job %s for assignment %s\n", escaped(path_base(job)),
+                       escaped(path_base(path)));
                 return 0;
         }
         j = json_new_object();
@@ -106,7 +113,8 @@ static int name_assignment(const Arguments *a, const char *path, const char *job
         return print_json(j);
 }
 
-static int read_paths(sd_bus_message *reply, const char *what, char **ret_assignment, char **ret_job) {
+static int read_paths(sd_bus_message *reply, const char *what, char **ret_assignment,
+                      char **ret_job) {
         const char *assignment, *job;
         int r = sd_bus_message_read(reply, "oo", &assignment, &job);
 
@@ -119,7 +127,9 @@ static int read_paths(sd_bus_message *reply, const char *what, char **ret_assign
 
 static int assign(sd_bus *bus, const Arguments *a, int pidfd) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
-        _cleanup_free_ char *what = describe_words("assign", a->words, a->n_words), *assignment = NULL, *job = NULL;
+        _cleanup_free_
+        char *what = describe_words("assign", a->words, a->n_words), *assignment = NULL,
+             *job = NULL;
         AssignExtra x = { .pidfd = pidfd, .no_wait = follow_is_wanted(a) };
         int r;
 
@@ -158,7 +168,8 @@ int verb_assign(const Arguments *a) {
         int r;
 
         if (process != (a->pid > 0))
-                return complain(2, "--lifetime=process and --pid go together: whose end releases the devices?");
+                return complain(2, "--lifetime=process and --pid go together: whose end releases "
+                                   "the devices?");
         if (a->dry_run)
                 return verb_plan(a);
         if (a->pid > 0) {
@@ -180,7 +191,8 @@ static int read_job(sd_bus_message *reply, const char *what, const char **ret) {
 
 static int release_one(sd_bus *bus, const Arguments *a, const char *name) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
-        _cleanup_free_ char *path = NULL, *what = describe_words("release", (char *const []) { (char *) name }, 1);
+        _cleanup_free_
+        char *path = NULL, *what = describe_words("release", (char *const[]){ (char *) name }, 1);
         const char *job = NULL;
         int r = client_find_assignment(bus, name, &path);
 
@@ -243,8 +255,9 @@ int verb_attach(const Arguments *a) {
                 (void) snprintf(uid, sizeof(uid), "%u", (unsigned) a->uid);
         r = sd_bus_message_append(call, "hs", pidfd, uid);
         if (r >= 0)
-                r = a->memlock > 0 ? sd_bus_message_append(call, "a{sv}", 1, "memlock", "t", a->memlock) :
-                                     sd_bus_message_append(call, "a{sv}", 0);
+                r = a->memlock > 0
+                            ? sd_bus_message_append(call, "a{sv}", 1, "memlock", "t", a->memlock)
+                            : sd_bus_message_append(call, "a{sv}", 0);
         if (r < 0)
                 return client_broken(r, what);
         r = client_call(bus, call, what, &reply);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What concerns the host or one device of it: doctor, snapshot, rescan, reset, quarantine, adopt, restore, vfs.
+ * What concerns the host or one device of it: doctor, snapshot, rescan, reset, quarantine, adopt,
+ * restore, vfs.
  */
 
 #include "verbs.h"
@@ -23,8 +24,9 @@
 static void print_check(const Json *c) {
         const char *result = member_string(c, "result"), *remedy = member_string(c, "remedy");
 
-        printf("%s%-8s%s %s: %s\n", output_begin(output_paint_of(result)), escaped(result), output_end(),
-               escaped(member_string(c, "title")), escaped(member_string(c, "detail")));
+        printf("%s%-8s%s %s: %s\n", output_begin(output_paint_of(result)), escaped(result),
+               output_end(), escaped(member_string(c, "title")),
+               escaped(member_string(c, "detail")));
         if (remedy[0])
                 printf("         remedy: %s\n", escaped(remedy));
 }
@@ -38,7 +40,8 @@ int verb_doctor(const Arguments *a) {
         int r = client_connect(a, &bus), code;
 
         if (r == 0)
-                r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, "Doctor"), "doctor", NULL, &reply);
+                r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, "Doctor"),
+                                        "doctor", NULL, &reply);
         if (r == 0)
                 r = client_read_json_text(reply, "doctor", &j);
         if (r > 0)
@@ -68,7 +71,8 @@ static int copy_to(int from, off_t size, int to, const char *name) {
         if (!buffer)
                 output_out_of_memory();
         while (offset < size) {
-                ssize_t n = loop_pread(from, buffer, (size_t) MIN(size - offset, (off_t) 65536), offset);
+                ssize_t n = loop_pread(from, buffer, (size_t) MIN(size - offset, (off_t) 65536),
+                                       offset);
                 int r = n > 0 ? loop_write(to, buffer, (size_t) n) : n < 0 ? (int) n : -EIO;
 
                 if (r < 0)
@@ -121,7 +125,8 @@ int verb_snapshot(const Arguments *a) {
         if (r < 0)
                 return client_broken(r, "snapshot");
         if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > SNAPSHOT_MAX)
-                return complain(EXIT_FAILED, "snapshot: what the daemon gave is no file of at most 256 MiB");
+                return complain(EXIT_FAILED,
+                                "snapshot: what the daemon gave is no file of at most 256 MiB");
         if (a->n_words == 0 || streq(a->words[0], "-"))
                 return copy_to(fd, st.st_size, STDOUT_FILENO, "standard output");
         return write_snapshot(fd, st.st_size, a->words[0]);
@@ -181,7 +186,8 @@ int verb_reset(const Arguments *a) {
 
 int verb_quarantine(const Arguments *a) {
         if (!a->reason)
-                return complain(2, "quarantine wants --reason=TEXT: who finds it later must know why");
+                return complain(2,
+                                "quarantine wants --reason=TEXT: who finds it later must know why");
         return call_device(a, "quarantine", "Quarantine", a->reason);
 }
 
@@ -205,7 +211,8 @@ int verb_vfs(const Arguments *a) {
         int r;
 
         if (parse_u32(a->words[1], 10, UINT16_MAX, &number) < 0)
-                return complain(2, "'%s' is not a number of virtual functions (0 to 65535)", escaped(a->words[1]));
+                return complain(2, "'%s' is not a number of virtual functions (0 to 65535)",
+                                escaped(a->words[1]));
         r = client_connect(a, &bus);
         if (r == 0)
                 r = client_find_device(bus, a->words[0], &path);

@@ -15,21 +15,28 @@
 
 static int print_jobs(const Json *jobs) {
         static const Column columns[] = {
-                { "JOB", 0, SCOLS_FL_RIGHT }, { "KIND", 0, 0 }, { "STATE", 0, 0 }, { "STEPS", 0, SCOLS_FL_RIGHT },
-                { "DEVICES", 0.3, SCOLS_FL_TRUNC }, { "NOW", 0.4, SCOLS_FL_TRUNC },
+                { "JOB", 0, SCOLS_FL_RIGHT },
+                { "KIND", 0, 0 },
+                { "STATE", 0, 0 },
+                { "STEPS", 0, SCOLS_FL_RIGHT },
+                { "DEVICES", 0.3, SCOLS_FL_TRUNC },
+                { "NOW", 0.4, SCOLS_FL_TRUNC },
         };
         struct libscols_table *t = table_new(columns, ELEMENTSOF(columns));
 
         for (size_t i = 0; i < json_length(jobs); i++) {
                 const Json *j = json_at(jobs, i);
                 struct libscols_line *line = table_add(t, NULL);
-                _cleanup_free_ char *number = member_text(j, "job"), *devices = member_text(j, "devices"),
-                        *done = strjoinf("%" PRIu64 "/%" PRIu64, member_u64(j, "done"), member_u64(j, "total"));
+                _cleanup_free_
+                char *number = member_text(j, "job"), *devices = member_text(j, "devices"),
+                     *done = strjoinf("%" PRIu64 "/%" PRIu64, member_u64(j, "done"),
+                                      member_u64(j, "total"));
                 const char *error = member_string(json_get(j, "result"), "message");
 
                 table_set(line, 0, number, PAINT_NONE);
                 table_set(line, 1, member_string(j, "kind"), PAINT_NONE);
-                table_set(line, 2, member_string(j, "state"), output_paint_of(member_string(j, "state")));
+                table_set(line, 2, member_string(j, "state"),
+                          output_paint_of(member_string(j, "state")));
                 table_set(line, 3, done, PAINT_NONE);
                 table_set(line, 4, devices, PAINT_NONE);
                 table_set(line, 5, error[0] ? error : member_string(j, "current"), PAINT_NONE);
@@ -64,7 +71,8 @@ int verb_cancel(const Arguments *a) {
         path = strjoinf("%s/%" PRIu64, BUS_PATH_JOB, number);
         if (!path)
                 output_out_of_memory();
-        return client_call_strings(bus, METHOD(path, BUS_INTERFACE_JOB, "Cancel"), what, NULL, NULL);
+        return client_call_strings(bus, METHOD(path, BUS_INTERFACE_JOB, "Cancel"), what, NULL,
+                                   NULL);
 }
 
 /* ---- events ---- */

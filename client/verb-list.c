@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * list, tree and groups: what is there, who has it, what stands in the way. The tables show the same
- * objects that --json prints.
+ * list, tree and groups: what is there, who has it, what stands in the way. The tables show the
+ * same objects that --json prints.
  */
 
 #include "verbs.h"
@@ -58,16 +58,19 @@ static Json *select_devices(const Json *all, const Arguments *a) {
 
         for (size_t i = 0; i < json_length(all); i++)
                 if (is_wanted(json_at(all, i), a))
-                        (void) json_append(some, json_ref(json_at(all, i))); /* shows when it is printed */
+                        (void) json_append(
+                                some, json_ref(json_at(all, i))); /* shows when it is printed */
         return some;
 }
 
-/* "GH100 [H100 SXM5 80GB]": the device by its name, or by class and numbers where pci.ids has none. */
+/* "GH100 [H100 SXM5 80GB]": the device by its name, or by class and numbers where pci.ids has
+ * none. */
 static char *describe(const Json *d) {
         const char *name = member_string(d, "device_name");
 
         if (streq(name, member_string(d, "device")))
-                return strjoinf("%s %s:%s", member_string(d, "class_name"), member_string(d, "vendor"), name);
+                return strjoinf("%s %s:%s", member_string(d, "class_name"),
+                                member_string(d, "vendor"), name);
         return strdup(name);
 }
 
@@ -123,7 +126,8 @@ static int print_assignments(const Json *assignments) {
 
                 set_member(line, 0, a, "assignment");
                 table_set(line, 1, member_string(a, "owner"), PAINT_BOLD);
-                table_set(line, 2, member_string(a, "state"), output_paint_of(member_string(a, "state")));
+                table_set(line, 2, member_string(a, "state"),
+                          output_paint_of(member_string(a, "state")));
                 set_member(line, 3, a, "lifetime");
                 set_member(line, 4, a, "user_uid");
                 set_member(line, 5, a, "pid");
@@ -146,7 +150,8 @@ static int list_assignments(const Arguments *a) {
                 return r;
         for (size_t i = 0; i < json_length(all); i++)
                 if (!a->owner || glob_matches(a->owner, member_string(json_at(all, i), "owner")))
-                        (void) json_append(some, json_ref(json_at(all, i))); /* shows when it is printed */
+                        (void) json_append(
+                                some, json_ref(json_at(all, i))); /* shows when it is printed */
         return a->json ? print_json(some) : print_assignments(some);
 }
 
@@ -215,8 +220,12 @@ static void fill_tree_line(struct libscols_line *line, const Json *d) {
 /* Parents first: by depth, each depth in the order of addresses. */
 static int print_tree(const Json *devices) {
         static const Column columns[] = {
-                { "ADDRESS", 0, SCOLS_FL_TREE }, { "DEVICE", 0.4, SCOLS_FL_TRUNC }, { "GROUP", 0, SCOLS_FL_RIGHT },
-                { "DRIVER", 0, 0 }, { "STATE", 0, 0 }, { "OWNER", 0.1, SCOLS_FL_TRUNC },
+                { "ADDRESS", 0, SCOLS_FL_TREE },
+                { "DEVICE", 0.4, SCOLS_FL_TRUNC },
+                { "GROUP", 0, SCOLS_FL_RIGHT },
+                { "DRIVER", 0, 0 },
+                { "STATE", 0, 0 },
+                { "OWNER", 0.1, SCOLS_FL_TRUNC },
         };
         struct libscols_table *t = table_new(columns, ELEMENTSOF(columns));
         size_t n = json_length(devices), deepest = 0;
@@ -291,8 +300,12 @@ int verb_tree(const Arguments *a) {
 
 static int print_groups(const Json *groups) {
         static const Column columns[] = {
-                { "GROUP", 0, SCOLS_FL_RIGHT }, { "VIABLE", 0, 0 }, { "DOMAIN", 0, 0 }, { "IOMMU", 0, 0 },
-                { "OWNER", 0, 0 }, { "DEVICES", 0, 0 },
+                { "GROUP", 0, SCOLS_FL_RIGHT },
+                { "VIABLE", 0, 0 },
+                { "DOMAIN", 0, 0 },
+                { "IOMMU", 0, 0 },
+                { "OWNER", 0, 0 },
+                { "DEVICES", 0, 0 },
         };
         struct libscols_table *t = table_new(columns, ELEMENTSOF(columns));
 

@@ -34,10 +34,12 @@ static Json *read_arguments(sd_bus_message *m) {
         return all;
 }
 
-static void print_event_json(const char *signal, const char *object, const char *interface, Json *arguments) {
+static void print_event_json(const char *signal, const char *object, const char *interface,
+                             Json *arguments) {
         _cleanup_json_ Json *j = json_new_object();
 
-        (void) json_set_u64(j, "time_usec", now_realtime()); /* shows when it is printed, as below */
+        (void) json_set_u64(j, "time_usec",
+                            now_realtime()); /* shows when it is printed, as below */
         (void) json_set_string(j, "signal", signal);
         (void) json_set_string(j, "object", object);
         (void) json_set_string(j, "interface", interface);
@@ -55,7 +57,8 @@ static void print_changes(const Json *properties) {
                 JsonType type = json_type(value);
                 _cleanup_free_ char *text = NULL;
 
-                if (type == JSON_OBJECT || (type == JSON_ARRAY && json_type(json_at(value, 0)) == JSON_ARRAY))
+                if (type == JSON_OBJECT ||
+                    (type == JSON_ARRAY && json_type(json_at(value, 0)) == JSON_ARRAY))
                         continue; /* steps and labels: --json has them */
                 text = member_text(properties, key);
                 printf(" %s=%s", escaped(key), escaped(text));
@@ -65,7 +68,8 @@ static void print_changes(const Json *properties) {
 static void print_argument(const Json *value) {
         _cleanup_free_ char *text = json_to_text((Json *) (uintptr_t) value, false);
 
-        printf(" %s", escaped(json_type(value) == JSON_STRING ? json_string(value) : strempty(text)));
+        printf(" %s",
+               escaped(json_type(value) == JSON_STRING ? json_string(value) : strempty(text)));
 }
 
 static void print_event_text(const char *signal, const char *object, const Json *arguments) {
@@ -79,8 +83,8 @@ static void print_event_text(const char *signal, const char *object, const Json 
 
         if (localtime_r(&now, &tm))
                 (void) strftime(clock, sizeof(clock), "%H:%M:%S", &tm); /* "" if it fails */
-        printf("%s %s%s%s %s", clock, output_begin(PAINT_BOLD), changes ? "Changed" : escaped(signal), output_end(),
-               escaped(shown));
+        printf("%s %s%s%s %s", clock, output_begin(PAINT_BOLD),
+               changes ? "Changed" : escaped(signal), output_end(), escaped(shown));
         if (changes)
                 print_changes(json_at(arguments, 1));
         else

@@ -2,8 +2,8 @@
 
 /*
  * plan and explain: what would happen, and why or why not, without doing it. Both print what the
- * daemon decided; nothing is decided here. A plan that would be refused ends with the refusal's exit
- * code, so that scripts can ask.
+ * daemon decided; nothing is decided here. A plan that would be refused ends with the refusal's
+ * exit code, so that scripts can ask.
  */
 
 #include "verbs.h"
@@ -19,7 +19,8 @@
 static void print_blockers(const Json *blockers, const char *indent) {
         for (size_t i = 0; i < json_length(blockers); i++) {
                 const Json *b = json_at(blockers, i);
-                const char *message = member_string(b, "message"), *proof = member_string(b, "proof");
+                const char *message = member_string(b, "message"),
+                           *proof = member_string(b, "proof");
                 bool forced = member_bool(b, "forced");
 
                 printf("%s%s%s%s: %s%s\n", indent, output_begin(forced ? PAINT_WARN : PAINT_BAD),
@@ -42,7 +43,8 @@ static void print_member(const Json *m) {
                vfio[0] && !streq(vfio, driver) ? escaped(vfio) : "");
         if (json_length(json_get(m, "blockers")) == 0)
                 printf("    %s%s%s\n", output_begin(assignable ? PAINT_GOOD : PAINT_NONE),
-                       streq(member_string(m, "role"), "ignored") ? "the kernel ignores it" : "nothing in the way",
+                       streq(member_string(m, "role"), "ignored") ? "the kernel ignores it"
+                                                                  : "nothing in the way",
                        output_end());
         print_blockers(json_get(m, "blockers"), "    ");
 }
@@ -52,7 +54,8 @@ static void print_groups(const Json *groups) {
                 const Json *g = json_at(groups, i), *members = json_get(g, "members");
                 _cleanup_free_ char *number = member_text(g, "group");
 
-                printf("%s%s%s\n", number[0] ? "IOMMU group " : "no IOMMU group", escaped(number), ":");
+                printf("%s%s%s\n", number[0] ? "IOMMU group " : "no IOMMU group", escaped(number),
+                       ":");
                 for (size_t k = 0; k < json_length(members); k++)
                         print_member(json_at(members, k));
         }
@@ -74,13 +77,15 @@ int verb_explain(const Arguments *a) {
         _cleanup_bus_ sd_bus *bus = NULL;
         _cleanup_message_ sd_bus_message *reply = NULL;
         _cleanup_json_ Json *j = NULL;
-        _cleanup_free_ char *owner = assign_owner(a), *what = describe_words("explain", a->words, 1);
+        _cleanup_free_
+        char *owner = assign_owner(a), *what = describe_words("explain", a->words, 1);
         char *const strings[] = { a->words[0], owner, NULL };
         bool assignable;
         int r = client_connect(a, &bus);
 
         if (r == 0)
-                r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, "Explain"), what, strings, &reply);
+                r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, "Explain"), what,
+                                        strings, &reply);
         if (r == 0)
                 r = client_read_json_text(reply, what, &j);
         if (r > 0)
@@ -103,7 +108,8 @@ int verb_explain(const Arguments *a) {
 
 static void print_plan_device(const Json *d) {
         const char *before = member_string(d, "driver_before"), *used = member_string(d, "used_by");
-        _cleanup_free_ char *group = member_text(d, "iommu_group"), *hits = member_text(d, "reset_also_hits");
+        _cleanup_free_
+        char *group = member_text(d, "iommu_group"), *hits = member_text(d, "reset_also_hits");
 
         printf("  %s%s%s  group %s, %s, %s%s -> %s%s%s\n", output_begin(PAINT_BOLD),
                escaped(member_string(d, "address")), output_end(), escaped(group),
@@ -132,7 +138,8 @@ static void print_plan(const Json *j, const char *token) {
 
                 printf("  %2zu. %s\n", i + 1, escaped(member_string(s, "description")));
                 if (undo[0])
-                        printf("      %sundo: %s%s\n", output_begin(PAINT_DIM), escaped(undo), output_end());
+                        printf("      %sundo: %s%s\n", output_begin(PAINT_DIM), escaped(undo),
+                               output_end());
         }
         if (token[0])
                 printf("Token: %s\n", escaped(token));

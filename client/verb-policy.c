@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * policy: what needs the daemon that runs (show, explain, reload) goes over the bus; what needs none
- * (check, schema, keys, replay) executes pciassignd, which knows the rules' language, and prints what
- * it answers. So the rules of a host can be tried where no such host is.
+ * policy: what needs the daemon that runs (show, explain, reload) goes over the bus; what needs
+ * none (check, schema, keys, replay) executes pciassignd, which knows the rules' language, and
+ * prints what it answers. So the rules of a host can be tried where no such host is.
  */
 
 #include "verbs.h"
@@ -82,8 +82,8 @@ static int execute(char *const *argv, StrBuf *ret) {
         return ret->error < 0 ? (output_out_of_memory(), 127) : code;
 }
 
-/* The document that pciassignd prints with these options (NULL ends them). 0 and a document, whatever
- * the exit code says of its content; else an exit code after a complaint. */
+/* The document that pciassignd prints with these options (NULL ends them). 0 and a document,
+ * whatever the exit code says of its content; else an exit code after a complaint. */
 static int ask_daemon(const Arguments *a, char *const *options, int *ret_code, Json **ret) {
         _cleanup_free_ char *daemon = client_find_daemon(a), *argv0 = strdup(daemon);
         _cleanup_free_ char **argv = calloc(WORDS_MAX, sizeof(char *));
@@ -99,7 +99,8 @@ static int ask_daemon(const Arguments *a, char *const *options, int *ret_code, J
         code = execute(argv, &text);
         if (text.size == 0) /* it has said why on standard error */
                 return code == EXIT_USAGE ? EXIT_USAGE : EXIT_FAILED;
-        if (json_parse(text.data, text.size, (JsonLimits) { ANSWER_MAX, 48, false }, ret, NULL, NULL) < 0)
+        if (json_parse(text.data, text.size, (JsonLimits){ ANSWER_MAX, 48, false }, ret, NULL,
+                       NULL) < 0)
                 return complain(EXIT_FAILED, "%s did not answer with JSON", escaped(daemon));
         *ret_code = code;
         return 0;
@@ -111,11 +112,13 @@ static void print_problems(const Json *problems) {
         for (size_t i = 0; i < json_length(problems); i++) {
                 const Json *p = json_at(problems, i);
                 const char *pointer = member_string(p, "pointer");
-                _cleanup_free_ char *line = member_text(p, "line"), *column = member_text(p, "column");
+                _cleanup_free_
+                char *line = member_text(p, "line"), *column = member_text(p, "column");
                 bool placed = line[0] && !streq(line, "0");
 
-                printf("%s%s%s%s%s%s%s: ", output_begin(PAINT_BOLD), escaped(member_string(p, "file")),
-                       placed ? ":" : "", placed ? line : "", placed && !streq(column, "0") ? ":" : "",
+                printf("%s%s%s%s%s%s%s: ", output_begin(PAINT_BOLD),
+                       escaped(member_string(p, "file")), placed ? ":" : "", placed ? line : "",
+                       placed && !streq(column, "0") ? ":" : "",
                        placed && !streq(column, "0") ? column : "", output_end());
                 printf("%s%sfound %s, expected %s\n", escaped(pointer), pointer[0] ? ": " : "",
                        escaped(member_string(p, "found")), escaped(member_string(p, "expected")));
@@ -146,14 +149,14 @@ static int policy_check(const Arguments *a) {
                 printf("The policy is valid: %s rules in %zu files\n", escaped(rules),
                        json_length(json_get(j, "files")));
         } else
-                printf("%sThe policy is wrong%s: %zu problems\n", output_begin(PAINT_BAD), output_end(),
-                       json_length(json_get(j, "problems")));
+                printf("%sThe policy is wrong%s: %zu problems\n", output_begin(PAINT_BAD),
+                       output_end(), json_length(json_get(j, "problems")));
         return code;
 }
 
 static int policy_schema(const Arguments *a) {
         _cleanup_json_ Json *j = NULL;
-        int code, r = ask_daemon(a, (char *const[]) { (char *) "--policy-schema", NULL }, &code, &j);
+        int code, r = ask_daemon(a, (char *const[]){ (char *) "--policy-schema", NULL }, &code, &j);
 
         if (r > 0)
                 return r;
@@ -162,7 +165,8 @@ static int policy_schema(const Arguments *a) {
 
 static int policy_keys(const Arguments *a) {
         static const Column columns[] = {
-                { "KEY", 0, 0 }, { "VALUES", 0, 0 }, { "DEFAULT", 0, 0 }, { "FORCE", 0, 0 }, { "NOTE", 0, 0 },
+                { "KEY", 0, 0 },   { "VALUES", 0, 0 }, { "DEFAULT", 0, 0 },
+                { "FORCE", 0, 0 }, { "NOTE", 0, 0 },
         };
         _cleanup_json_ Json *j = NULL;
         struct libscols_table *t;
@@ -176,7 +180,8 @@ static int policy_keys(const Arguments *a) {
         keys = json_get(j, "keys") ? json_get(j, "keys") : j;
         t = table_new(columns, ELEMENTSOF(columns));
         for (size_t i = 0; i < json_length(keys); i++) {
-                static const char *const members[] = { "key", "values", "default", "force", "note" };
+                static const char *const members[] = { "key", "values", "default", "force",
+                                                       "note" };
                 struct libscols_line *line = table_add(t, NULL);
 
                 for (size_t c = 0; c < ELEMENTSOF(members); c++) {
@@ -195,7 +200,8 @@ static char *join_codes(const Json *blockers) {
         char *s;
 
         for (size_t i = 0; i < json_length(blockers); i++)
-                strbuf_addf(&b, "%s%s", i > 0 ? ", " : "", strempty(json_string(json_at(blockers, i))));
+                strbuf_addf(&b, "%s%s", i > 0 ? ", " : "",
+                            strempty(json_string(json_at(blockers, i))));
         s = strbuf_steal(&b);
         if (!s)
                 output_out_of_memory();
@@ -204,7 +210,8 @@ static char *join_codes(const Json *blockers) {
 
 static char *verdict_text(const Json *v) {
         _cleanup_free_ char *codes = join_codes(json_get(v, "blockers"));
-        char *s = member_bool(v, "assignable") ? strdup("assignable") : strjoinf("refused: %s", codes);
+        char *s = member_bool(v, "assignable") ? strdup("assignable")
+                                               : strjoinf("refused: %s", codes);
 
         if (!s)
                 output_out_of_memory();
@@ -220,7 +227,8 @@ static int print_all(const Json *devices) {
         for (size_t i = 0; i < json_length(devices); i++) {
                 const Json *d = json_at(devices, i);
                 struct libscols_line *line = table_add(t, NULL);
-                _cleanup_free_ char *verdict = verdict_text(d), *rule = rule_text(json_get(d, "rule"), "name");
+                _cleanup_free_
+                char *verdict = verdict_text(d), *rule = rule_text(json_get(d, "rule"), "name");
 
                 table_set(line, 0, member_string(d, "address"), PAINT_BOLD);
                 table_set(line, 1, member_string(d, "driver"), PAINT_NONE);
@@ -233,10 +241,11 @@ static int print_all(const Json *devices) {
 static void print_settings_changes(const Json *changes) {
         for (size_t i = 0; i < json_length(changes); i++) {
                 const Json *c = json_at(changes, i);
-                _cleanup_free_ char *before = member_text(c, "before"), *now = member_text(c, "now");
+                _cleanup_free_
+                char *before = member_text(c, "before"), *now = member_text(c, "now");
 
-                printf("    %s: %s -> %s\n", escaped(member_string(c, "key")), before[0] ? escaped(before) : "none",
-                       now[0] ? escaped(now) : "none");
+                printf("    %s: %s -> %s\n", escaped(member_string(c, "key")),
+                       before[0] ? escaped(before) : "none", now[0] ? escaped(now) : "none");
         }
 }
 
@@ -246,11 +255,12 @@ static void print_change(const Json *d) {
                             *old_rule = rule_text(json_get(old, "rule"), "name"),
                             *rule = rule_text(json_get(d, "rule"), "name");
 
-        printf("%s%s%s  %s\n", output_begin(PAINT_BOLD), escaped(member_string(d, "address")), output_end(),
-               escaped(member_string(d, "driver")));
+        printf("%s%s%s  %s\n", output_begin(PAINT_BOLD), escaped(member_string(d, "address")),
+               output_end(), escaped(member_string(d, "driver")));
         if (!streq(before, now))
                 printf("    %s -> %s%s%s\n", escaped(before),
-                       output_begin(member_bool(d, "assignable") ? PAINT_GOOD : PAINT_BAD), escaped(now), output_end());
+                       output_begin(member_bool(d, "assignable") ? PAINT_GOOD : PAINT_BAD),
+                       escaped(now), output_end());
         if (!streq(old_rule, rule))
                 printf("    rule: %s -> %s\n", escaped(old_rule), escaped(rule));
         print_settings_changes(json_get(d, "settings-changed"));
@@ -286,8 +296,9 @@ static int policy_replay(const Arguments *a) {
         int r, code;
 
         if (!a->snapshot)
-                return complain(EXIT_USAGE, "policy replay needs --snapshot=HOST.json; pciassignctl snapshot "
-                                            "writes one");
+                return complain(EXIT_USAGE,
+                                "policy replay needs --snapshot=HOST.json; pciassignctl snapshot "
+                                "writes one");
         (void) snprintf(uid, sizeof(uid), "%u", (unsigned) a->uid);
         (void) snprintf(gid, sizeof(gid), "%u", (unsigned) a->gid);
         for (size_t i = 0; i < ELEMENTSOF(given); i++)
@@ -318,8 +329,8 @@ static int policy_show(const Arguments *a) {
         int r = client_connect(a, &bus);
 
         if (r == 0)
-                r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, "GetPolicy"), "policy show", NULL,
-                                        &reply);
+                r = client_call_strings(bus, METHOD(NULL, BUS_INTERFACE_MANAGER, "GetPolicy"),
+                                        "policy show", NULL, &reply);
         if (r == 0)
                 r = client_read_json_text(reply, "policy show", &j);
         if (r > 0)
@@ -339,7 +350,8 @@ static int policy_reload(const Arguments *a) {
         if (r > 0)
                 return r;
         r = sd_bus_message_append(call, "a{sv}", 0);
-        return r < 0 ? client_broken(r, "policy reload") : client_call(bus, call, "policy reload", NULL);
+        return r < 0 ? client_broken(r, "policy reload")
+                     : client_call(bus, call, "policy reload", NULL);
 }
 
 static int policy_explain(const Arguments *a) {
@@ -368,11 +380,13 @@ int verb_policy(const Arguments *a) {
         for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
                 if (!streq(commands[i].name, a->words[0]))
                         continue;
-                if (a->n_words - 1 < commands[i].min_words || a->n_words - 1 > commands[i].max_words)
-                        return complain(EXIT_USAGE, "policy %s takes: pciassignctl policy %s %s", commands[i].name,
-                                        commands[i].name, commands[i].usage);
+                if (a->n_words - 1 < commands[i].min_words ||
+                    a->n_words - 1 > commands[i].max_words)
+                        return complain(EXIT_USAGE, "policy %s takes: pciassignctl policy %s %s",
+                                        commands[i].name, commands[i].name, commands[i].usage);
                 return commands[i].run(a);
         }
-        return complain(EXIT_USAGE, "'%s' is nothing to do with a policy; see pciassignctl policy --help",
+        return complain(EXIT_USAGE,
+                        "'%s' is nothing to do with a policy; see pciassignctl policy --help",
                         escaped(a->words[0]));
 }

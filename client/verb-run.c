@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * run: a process assignment around a virtual machine monitor. The child is made first and waits on a
- * socket, because the assignment is for its pidfd; when the devices are ready it gets the go with
+ * run: a process assignment around a virtual machine monitor. The child is made first and waits on
+ * a socket, because the assignment is for its pidfd; when the devices are ready it gets the go with
  * the descriptors, drops its privileges and executes the command. So the assignment ends with the
  * monitor, however that ends and whatever becomes of us. We close every descriptor that we passed
  * on: a copy here would make the device look held.
@@ -45,12 +45,14 @@ static _Noreturn void child_main(const Arguments *a, const Identity *identity, i
         size_t n_fds = LAUNCH_FDS_MAX;
 
         /* End of stream: the devices could not be had. */
-        if (message_receive(socket, &l, sizeof(l), fds, &n_fds, NULL) != (ssize_t) sizeof(l) || n_fds != l.n_fds)
+        if (message_receive(socket, &l, sizeof(l), fds, &n_fds, NULL) != (ssize_t) sizeof(l) ||
+            n_fds != l.n_fds)
                 _exit(EXIT_FAILED);
         for (size_t i = 0; i < n_fds; i++)
                 l.fds[i].fd = fds[i];
         error = launch_exec(&l, identity, a->command);
-        (void) message_send(socket, &error, sizeof(error), NULL, 0); /* the parent sees our exit code in any case */
+        (void) message_send(socket, &error, sizeof(error), NULL,
+                            0); /* the parent sees our exit code in any case */
         _exit(error == -ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXECUTE);
 }
 
@@ -69,7 +71,8 @@ static int start_child(Runner *x) {
         if (x->child < 0)
                 return complain(EXIT_FAILED, "%s: %m", x->what);
         x->pidfd = process_pidfd(x->child);
-        return x->pidfd < 0 ? complain_errno(EXIT_FAILED, -x->pidfd, "%s: pidfd_open: %m", x->what) : 0;
+        return x->pidfd < 0 ? complain_errno(EXIT_FAILED, -x->pidfd, "%s: pidfd_open: %m", x->what)
+                            : 0;
 }
 
 /* The go. What was passed on is closed here. */
@@ -104,7 +107,8 @@ static int resolve_devices(Runner *x, char *const *words, size_t n) {
                         r = client_get_all(x->bus, path, BUS_INTERFACE_DEVICE, x->what, &device);
                 if (r > 0)
                         return r;
-                if (!string_copy(x->launch.addresses[i], PCI_ADDRESS_MAX, member_string(device, "Address")))
+                if (!string_copy(x->launch.addresses[i], PCI_ADDRESS_MAX,
+                                 member_string(device, "Address")))
                         return client_broken(-EBADMSG, x->what);
                 x->launch.n_addresses++;
         }
@@ -114,7 +118,9 @@ static int resolve_devices(Runner *x, char *const *words, size_t n) {
 static int assign(Runner *x) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
         Arguments a = *x->arguments;
-        AssignExtra extra = { .lifetime = "process", .pidfd = x->pidfd, .by_node = !LAUNCH_WANTS_FDS(x->kinds),
+        AssignExtra extra = { .lifetime = "process",
+                              .pidfd = x->pidfd,
+                              .by_node = !LAUNCH_WANTS_FDS(x->kinds),
                               .no_wait = follow_is_wanted(&a) };
         const char *assignment, *job;
         int r;
@@ -155,21 +161,25 @@ static int wait_for_child(Runner *x, int signal_fd) {
         int r = process_wait(x->child, x->pidfd, signal_fd);
 
         x->child = 0;
-        return r < 0 ? complain_errno(EXIT_FAILED, -r, "%s: waiting for the command: %m", x->what) : r;
+        return r < 0 ? complain_errno(EXIT_FAILED, -r, "%s: waiting for the command: %m", x->what)
+                     : r;
 }
 
-/* The child's end has made the daemon release already; this waits until the host has its devices back. */
+/* The child's end has made the daemon release already; this waits until the host has its devices
+ * back. */
 static void release_and_wait(Runner *x) {
         _cleanup_message_ sd_bus_message *call = NULL, *reply = NULL;
         const char *job;
 
         if (!x->assignment ||
-            client_new_call(x->bus, x->assignment, BUS_INTERFACE_ASSIGNMENT, "Release", &call) > 0 ||
+            client_new_call(x->bus, x->assignment, BUS_INTERFACE_ASSIGNMENT, "Release", &call) >
+                    0 ||
             sd_bus_message_append(call, "a{sv}", 0) < 0)
                 return;
         if (client_call_unless_gone(x->bus, call, x->what, &reply) == 0 && reply &&
             sd_bus_message_read(reply, "o", &job) >= 0)
-                (void) follow_job(x->bus, job, x->what); /* it complains; the exit code is the child's */
+                (void) follow_job(x->bus, job,
+                                  x->what); /* it complains; the exit code is the child's */
 }
 
 static int run(Runner *x) {
@@ -223,12 +233,14 @@ int verb_run(const Arguments *a) {
 static int list_assignment_devices(Runner *x) {
         _cleanup_json_ Json *properties = NULL;
         const Json *devices;
-        int r = client_get_all(x->bus, x->assignment, BUS_INTERFACE_ASSIGNMENT, x->what, &properties);
+        int r = client_get_all(x->bus, x->assignment, BUS_INTERFACE_ASSIGNMENT, x->what,
+                               &properties);
 
         if (r > 0)
                 return r;
         devices = json_get(properties, "Devices");
-        for (size_t i = 0; i < json_length(devices) && i < LAUNCH_DEVICES_MAX; i++, x->launch.n_addresses++)
+        for (size_t i = 0; i < json_length(devices) && i < LAUNCH_DEVICES_MAX;
+             i++, x->launch.n_addresses++)
                 if (!string_copy(x->launch.addresses[i], PCI_ADDRESS_MAX,
                                  strempty(json_string(json_at(devices, i)))))
                         return client_broken(-EBADMSG, x->what);
@@ -240,7 +252,8 @@ static int open_and_execute(Runner *x) {
         int r = client_find_assignment(x->bus, a->words[0], &x->assignment);
 
         if (r == 0)
-                r = a->n_words > 1 ? resolve_devices(x, a->words + 1, a->n_words - 1) : list_assignment_devices(x);
+                r = a->n_words > 1 ? resolve_devices(x, a->words + 1, a->n_words - 1)
+                                   : list_assignment_devices(x);
         if (r == 0)
                 r = launch_scan(a->command, x->launch.n_addresses, &x->kinds);
         if (r == 0)
@@ -251,8 +264,8 @@ static int open_and_execute(Runner *x) {
                 return r;
         (void) fflush(stdout); /* nothing was printed */
         r = launch_exec(&x->launch, &x->identity, a->command);
-        return complain_errno(r == -ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXECUTE, -r, "cannot execute %s: %m",
-                        escaped(a->command[0]));
+        return complain_errno(r == -ENOENT ? EXIT_NO_COMMAND : EXIT_CANNOT_EXECUTE, -r,
+                              "cannot execute %s: %m", escaped(a->command[0]));
 }
 
 int verb_open(const Arguments *a) {
@@ -261,7 +274,8 @@ int verb_open(const Arguments *a) {
         int r;
 
         if (!a->command || !a->command[0])
-                return complain(2, "open wants a command: pciassignctl open ASSIGNMENT -- COMMAND…");
+                return complain(2,
+                                "open wants a command: pciassignctl open ASSIGNMENT -- COMMAND…");
         r = client_connect(a, &bus);
         if (r > 0)
                 return r;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * `settle`: returns when the daemon has read the facts of every function, for units that must not start before. Told by
- * the property's signal; the property is read after listening began, so that the change cannot be missed.
+ * `settle`: returns when the daemon has read the facts of every function, for units that must not
+ * start before. Told by the property's signal; the property is read after listening began, so that
+ * the change cannot be missed.
  */
 
 #include "bus.h"
@@ -34,8 +35,8 @@ int verb_settle(const Arguments *a) {
 
         if (r > 0)
                 return r;
-        r = sd_bus_match_signal(bus, NULL, BUS_NAME, BUS_PATH, "org.freedesktop.DBus.Properties", "PropertiesChanged",
-                                on_changed, &look);
+        r = sd_bus_match_signal(bus, NULL, BUS_NAME, BUS_PATH, "org.freedesktop.DBus.Properties",
+                                "PropertiesChanged", on_changed, &look);
         if (r < 0)
                 return complain_errno(EXIT_UNREACHABLE, -r, "settle: cannot listen: %m");
         for (;;) {
@@ -49,6 +50,7 @@ int verb_settle(const Arguments *a) {
                 if (r == 0 && !look)
                         r = sd_bus_wait(bus, UINT64_MAX);
                 if (r < 0 && r != -EINTR)
-                        return complain_errno(EXIT_UNREACHABLE, -r, "settle: the connection to the bus was lost: %m");
+                        return complain_errno(EXIT_UNREACHABLE, -r,
+                                              "settle: the connection to the bus was lost: %m");
         }
 }

@@ -16,7 +16,8 @@
 static void print_value(const char *key, const Json *value, unsigned depth);
 
 static void print_scalar(const char *key, const char *text, unsigned depth) {
-        bool known = !streq(text, "not read yet") && !streq(text, "n/a") && !streq(text, "unreadable");
+        bool known =
+                !streq(text, "not read yet") && !streq(text, "n/a") && !streq(text, "unreadable");
         const char *paint = output_begin(known ? PAINT_NONE : PAINT_DIM);
 
         printf("%*s%s: %s%s%s\n", (int) (2 * depth), "", escaped(key), paint, escaped(text),
@@ -73,8 +74,9 @@ static void print_device(const Json *d) {
         const char *key;
         Json *value;
 
-        printf("%s%s%s  %s %s\n", output_begin(PAINT_BOLD), escaped(member_string(d, "address")), output_end(),
-               escaped(member_string(d, "vendor_name")), escaped(member_string(d, "device_name")));
+        printf("%s%s%s  %s %s\n", output_begin(PAINT_BOLD), escaped(member_string(d, "address")),
+               output_end(), escaped(member_string(d, "vendor_name")),
+               escaped(member_string(d, "device_name")));
         while (json_next(d, &iterator, &key, &value))
                 if (value != facts)
                         print_value(key, value, 1);
@@ -85,7 +87,8 @@ static void print_device(const Json *d) {
         }
 }
 
-/* What the daemon is asked for; none means all. People get what says who has it and why, programs everything. */
+/* What the daemon is asked for; none means all. People get what says who has it and why, programs
+ * everything. */
 static char **topics_of(const Arguments *a) {
         static char *usual[] = { (char *) "identity", (char *) "use", (char *) "iommu", NULL };
 
@@ -94,7 +97,8 @@ static char **topics_of(const Arguments *a) {
         return a->topics || a->json ? a->topics : usual;
 }
 
-static int send_get_facts(sd_bus *bus, const Arguments *a, const char *path, const char *what, PendingCall *p) {
+static int send_get_facts(sd_bus *bus, const Arguments *a, const char *path, const char *what,
+                          PendingCall *p) {
         _cleanup_message_ sd_bus_message *call = NULL;
         int r = client_new_call(bus, path, BUS_INTERFACE_DEVICE, "GetFacts", &call);
 
@@ -108,7 +112,8 @@ static int send_get_facts(sd_bus *bus, const Arguments *a, const char *path, con
 }
 
 /* Both questions are asked before either is answered. */
-static int ask(sd_bus *bus, const Arguments *a, const char *path, const char *what, Json *ret[static 2]) {
+static int ask(sd_bus *bus, const Arguments *a, const char *path, const char *what,
+               Json *ret[static 2]) {
         _cleanup_pending_ PendingCall properties = {}, facts = {};
         PendingCall *const calls[] = { &properties, &facts };
         int r = client_send_get_all(bus, path, BUS_INTERFACE_DEVICE, what, &properties);
@@ -131,10 +136,13 @@ static int device_path(sd_bus *bus, const char *name, char **ret) {
 
         if (pci_address_parse_short(name, &a) < 0)
                 return client_find_device(bus, name, ret);
-        return sd_bus_path_encode(BUS_PATH_DEVICE, PCI_ADDRESS_TEXT(a), ret) < 0 ? client_broken(-ENOMEM, name) : 0;
+        return sd_bus_path_encode(BUS_PATH_DEVICE, PCI_ADDRESS_TEXT(a), ret) < 0
+                       ? client_broken(-ENOMEM, name)
+                       : 0;
 }
 
-static int show_device(sd_bus *bus, const Arguments *a, Names *names, const char *name, Json **ret) {
+static int show_device(sd_bus *bus, const Arguments *a, Names *names, const char *name,
+                       Json **ret) {
         _cleanup_free_ char *path = NULL, *what = strjoinf("show %s", escaped(name));
         Json *answers[2] = {};
         int r;
@@ -177,7 +185,8 @@ static void print_one(const Json *j) {
                 print_device(j);
                 return;
         }
-        printf("%s%s%s\n", output_begin(PAINT_BOLD), escaped(member_string(j, "assignment")), output_end());
+        printf("%s%s%s\n", output_begin(PAINT_BOLD), escaped(member_string(j, "assignment")),
+               output_end());
         print_object(j, 1);
 }
 

@@ -196,7 +196,8 @@ static int sim_fail_state(sd_bus *bus, const Arguments *a, char *const *words, s
         int r;
 
         if (parse_errno(words[0], &error) < 0)
-                return complain(2, "'%s' is neither an error such as ENOSPC nor 0", escaped(words[0]));
+                return complain(2, "'%s' is neither an error such as ENOSPC nor 0",
+                                escaped(words[0]));
         r = new_call(bus, "FailState", &call);
         if (r > 0)
                 return r;
@@ -206,7 +207,8 @@ static int sim_fail_state(sd_bus *bus, const Arguments *a, char *const *words, s
 
 static const SimCommand commands[] = {
         { "advance", "TIME", 1, 1, sim_advance },
-        { "inject", "STEP DEVICE [kind=KIND] [error=ERRNO] [delay=TIME] [times=N]", 2, 6, sim_inject },
+        { "inject", "STEP DEVICE [kind=KIND] [error=ERRNO] [delay=TIME] [times=N]", 2, 6,
+          sim_inject },
         { "clear", "", 0, 0, sim_clear },
         { "hold", "DEVICE [PID [COMMAND]]", 1, 3, sim_hold },
         { "unhold", "DEVICE", 1, 1, sim_unhold },
@@ -228,7 +230,8 @@ int verb_sim(const Arguments *a) {
         int r;
 
         if (streq(a->words[0], "run"))
-                return n == 1 ? sim_run(a, a->words[1]) : complain(2, "sim run takes: HOST.json [-- COMMAND…]");
+                return n == 1 ? sim_run(a, a->words[1])
+                              : complain(2, "sim run takes: HOST.json [-- COMMAND…]");
         if (a->command)
                 return complain(2, "only sim run takes a command");
         for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
@@ -243,5 +246,6 @@ int verb_sim(const Arguments *a) {
                 r = client_connect(a, &bus);
                 return r > 0 ? r : c->run(bus, a, words, n);
         }
-        return complain(2, "'%s' is nothing that sim does; see pciassignctl sim --help", escaped(a->words[0]));
+        return complain(2, "'%s' is nothing that sim does; see pciassignctl sim --help",
+                        escaped(a->words[0]));
 }

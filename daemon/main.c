@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * pciassignd: puts host, store, engine and bus together and runs the event loop. Crash-only: state is loaded and held
- * against the kernel at every start, the name is taken only when all objects are there, and stopping releases nothing.
- * Nothing here decides about devices.
+ * pciassignd: puts host, store, engine and bus together and runs the event loop. Crash-only: state
+ * is loaded and held against the kernel at every start, the name is taken only when all objects are
+ * there, and stopping releases nothing. Nothing here decides about devices.
  */
 
 #include <assert.h>
@@ -35,7 +35,8 @@
 #define MMAP_THRESHOLD (128 * 1024)
 
 typedef struct Arguments {
-        const char *simulate, *root, *bus, *runtime_dir, *state_dir, *worker_path, *introspect, *config_root;
+        const char *simulate, *root, *bus, *runtime_dir, *state_dir, *worker_path, *introspect,
+                *config_root;
         OfflineReplay replay; /* host NULL: none */
         int log_level; /* -1: as configured */
         bool show_settings, check_policy, show_schema, show_keys;
@@ -60,17 +61,21 @@ typedef struct Daemon {
 static void print_help(void) {
         puts("pciassignd [OPTIONS]\n"
              "\n"
-             "Owns the life cycle of PCI devices given to virtual machines, on the bus as " BUS_NAME ".\n"
+             "Owns the life cycle of PCI devices given to virtual machines, on the bus as " BUS_NAME
+             ".\n"
              "\n"
-             "  --simulate HOST.json      run over a simulated host; needs --bus and own directories\n"
+             "  --simulate HOST.json      run over a simulated host; needs --bus and own "
+             "directories\n"
              "  --root DIR                the kernel's files below DIR instead of /\n"
              "  --bus ADDRESS             instead of the system bus\n"
              "  --runtime-dir DIR         instead of " RUNTIME_DIR "\n"
              "  --state-dir DIR           instead of " STATE_DIR "\n"
-             "  --worker-path PATH        execute this worker instead of asking the service manager\n"
+             "  --worker-path PATH        execute this worker instead of asking the service "
+             "manager\n"
              "  --log-level LEVEL         error, warning, notice, info or debug\n"
              "  --config                  print effective settings and their origins as JSON\n"
-             "  --config-root DIR         look for pciassignd.conf and policy.d below DIR instead of /\n"
+             "  --config-root DIR         look for pciassignd.conf and policy.d below DIR instead "
+             "of /\n"
              "  --bus-introspect PATH     print the interfaces of an object and exit\n"
              "  --check-policy [PATH…]    check files and directories (none: policy.d) and exit\n"
              "  --policy-schema           print the JSON Schema of a policy's file and exit\n"
@@ -83,9 +88,27 @@ static void print_help(void) {
 }
 
 enum {
-        OPT_SIMULATE = 256, OPT_ROOT, OPT_BUS, OPT_RUNTIME, OPT_STATE, OPT_WORKER, OPT_LOG, OPT_CONFIG, OPT_CONFIG_ROOT,
-        OPT_INTROSPECT, OPT_HELP, OPT_VERSION, OPT_CHECK_POLICY, OPT_SCHEMA, OPT_KEYS, OPT_REPLAY, OPT_POLICY,
-        OPT_AGAINST, OPT_OWNER, OPT_UID, OPT_GID
+        OPT_SIMULATE = 256,
+        OPT_ROOT,
+        OPT_BUS,
+        OPT_RUNTIME,
+        OPT_STATE,
+        OPT_WORKER,
+        OPT_LOG,
+        OPT_CONFIG,
+        OPT_CONFIG_ROOT,
+        OPT_INTROSPECT,
+        OPT_HELP,
+        OPT_VERSION,
+        OPT_CHECK_POLICY,
+        OPT_SCHEMA,
+        OPT_KEYS,
+        OPT_REPLAY,
+        OPT_POLICY,
+        OPT_AGAINST,
+        OPT_OWNER,
+        OPT_UID,
+        OPT_GID
 };
 
 static const struct option option_table[] = {
@@ -113,7 +136,8 @@ static const struct option option_table[] = {
         {},
 };
 
-/* Options of what is done without being a daemon; false: it is none of these, or its value is wrong. */
+/* Options of what is done without being a daemon; false: it is none of these, or its value is
+ * wrong. */
 static bool parse_offline(int c, Arguments *a) {
         switch (c) {
         case OPT_CHECK_POLICY: a->check_policy = true; return true;
@@ -147,7 +171,8 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                 case OPT_LOG:
                         a->log_level = log_level_from_string(optarg);
                         if (a->log_level < 0) {
-                                log_error("--log-level must be error, warning, notice, info or debug");
+                                log_error("--log-level must be error, warning, notice, info or "
+                                          "debug");
                                 return -EINVAL;
                         }
                         break;
@@ -180,8 +205,8 @@ static const char *directory(const char *given, const char *variable, const char
 
 static bool same_file(const char *a, const char *b) {
         struct stat one, two;
-        return streq(a, b) ||
-               (stat(a, &one) >= 0 && stat(b, &two) >= 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino);
+        return streq(a, b) || (stat(a, &one) >= 0 && stat(b, &two) >= 0 &&
+                               one.st_dev == two.st_dev && one.st_ino == two.st_ino);
 }
 
 /* Any part of an address list that leads to the machine's own bus. */
@@ -209,13 +234,17 @@ static int check_separation(const Arguments *a) {
         if (!a->simulate && (!a->root || streq(a->root, "/")))
                 return 0;
         if (!a->bus || is_system_bus(a->bus)) {
-                log_error("%s needs --bus=ADDRESS of a private bus, never the machine's own; `pciassignctl sim run` "
-                          "makes one", what);
+                log_error("%s needs --bus=ADDRESS of a private bus, never the machine's own; "
+                          "`pciassignctl sim run` "
+                          "makes one",
+                          what);
                 return -EINVAL;
         }
         if (!a->runtime_dir || same_file(a->runtime_dir, RUNTIME_DIR) || !a->state_dir ||
             same_file(a->state_dir, STATE_DIR)) {
-                log_error("%s needs --runtime-dir and --state-dir other than " RUNTIME_DIR " and " STATE_DIR, what);
+                log_error("%s needs --runtime-dir and --state-dir other than " RUNTIME_DIR
+                          " and " STATE_DIR,
+                          what);
                 return -EINVAL;
         }
         return 0;
@@ -233,7 +262,8 @@ static int make_simulated_host(Daemon *d, const char *state_dir) {
                 return log_error_errno(r, "Failed to read %s: %m", d->arguments.simulate);
         r = host_sim_new(d->event, text, n, false, &err, &d->host);
         if (r < 0) {
-                log_error("%s: %s", d->arguments.simulate, isempty(err.message) ? "cannot be used" : err.message);
+                log_error("%s: %s", d->arguments.simulate,
+                          isempty(err.message) ? "cannot be used" : err.message);
                 return r;
         }
         r = host_sim_set_state_dir(d->host, state_dir);
@@ -281,7 +311,8 @@ static void on_store_fd(const char *name, int fd, void *userdata _unused_) {
         _cleanup_free_ char *text = strjoinf("FDSTORE=1\nFDNAME=%s", name);
 
         if (!text || sd_pid_notify_with_fds(0, false, text, &fd, 1) < 0)
-                (void) log_warning("Failed to have a descriptor of assignment %s kept over a restart", name);
+                (void) log_warning(
+                        "Failed to have a descriptor of assignment %s kept over a restart", name);
 }
 
 static void on_drop_fd(const char *name, void *userdata _unused_) {
@@ -298,7 +329,8 @@ static int restore_fds(Daemon *d) {
         for (int k = 0; k < n; k++) {
                 int r = engine_restore_fd(d->engine, names[k], SD_LISTEN_FDS_START + k);
                 if (r < 0)
-                        (void) log_warning_errno(r, "Kept descriptor \"%.64s\" is of no use: %m", names[k]);
+                        (void) log_warning_errno(r, "Kept descriptor \"%.64s\" is of no use: %m",
+                                                 names[k]);
         }
         return 0;
 }
@@ -363,8 +395,9 @@ static void renew_admin_group(Daemon *d, const char *old_name) {
         if (gid == GID_UNSET && streq(d->settings.admin_group, old_name))
                 return;
         if (gid == GID_UNSET)
-                log_warning("AdminGroup %s is not in /etc/group: nobody is in it until the next start",
-                            d->settings.admin_group);
+                log_warning(
+                        "AdminGroup %s is not in /etc/group: nobody is in it until the next start",
+                        d->settings.admin_group);
         d->admin_gid = gid;
 }
 
@@ -388,14 +421,17 @@ static void reload_settings(Daemon *d) {
         renew_admin_group(d, old.admin_group);
         BusOptions o = bus_options(d);
         bus_set_options(d->bus, &o);
-        log_info("Settings loaded anew; limits of jobs, workers and steps change at the next start");
+        log_info(
+                "Settings loaded anew; limits of jobs, workers and steps change at the next start");
 }
 
-static int on_reload(sd_event_source *source _unused_, const struct signalfd_siginfo *si _unused_, void *userdata) {
+static int on_reload(sd_event_source *source _unused_, const struct signalfd_siginfo *si _unused_,
+                     void *userdata) {
         Daemon *d = userdata;
 
         (void) sd_notify(false, "RELOADING=1");
-        reload_policy(d); /* each by itself: a mistake in one does not keep the other from coming into force */
+        reload_policy(d); /* each by itself: a mistake in one does not keep the other from coming
+                             into force */
         reload_settings(d);
         (void) sd_notify(false, "READY=1");
         return 0;
@@ -405,7 +441,8 @@ static int add_signals(Daemon *d) {
         sigset_t set;
 
         if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
-            sigaddset(&set, SIGHUP) < 0 || sigaddset(&set, SIGCHLD) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+            sigaddset(&set, SIGHUP) < 0 || sigaddset(&set, SIGCHLD) < 0 ||
+            sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return -errno;
         /* Writes to a socket that was closed are errors, not the end. */
         if (sigaction(SIGPIPE, &(struct sigaction) { .sa_handler = SIG_IGN }, NULL) < 0)
@@ -468,7 +505,8 @@ static int start_bus(Daemon *d) {
 }
 
 static int run(Daemon *d) {
-        const char *runtime_dir = directory(d->arguments.runtime_dir, "RUNTIME_DIRECTORY", RUNTIME_DIR);
+        const char *runtime_dir =
+                directory(d->arguments.runtime_dir, "RUNTIME_DIRECTORY", RUNTIME_DIR);
         const char *state_dir = directory(d->arguments.state_dir, "STATE_DIRECTORY", STATE_DIR);
 
         int r = sd_event_default(&d->event);
@@ -480,10 +518,11 @@ static int run(Daemon *d) {
         r = sd_event_set_watchdog(d->event, true);
         if (r < 0)
                 return log_error_errno(r, "Failed to start the watchdog: %m");
-        /* A service manager makes it; whoever starts the daemon otherwise need not. Where it cannot be made, that is
-         * told when it is used. */
+        /* A service manager makes it; whoever starts the daemon otherwise need not. Where it cannot
+         * be made, that is told when it is used. */
         (void) mkdir(state_dir, 0700);
-        r = d->arguments.simulate ? make_simulated_host(d, state_dir) : make_kernel_host(d, runtime_dir, state_dir);
+        r = d->arguments.simulate ? make_simulated_host(d, state_dir)
+                                  : make_kernel_host(d, runtime_dir, state_dir);
         if (r < 0)
                 return r;
         r = start_engine(d, runtime_dir, state_dir);

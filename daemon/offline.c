@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A policy without a daemon. A replay is the real engine over the simulated host with a clock of its
- * own: the snapshot's facts are read as a worker would, then the policy is put into force and every
- * function's verdict is asked for, and again with the policy to compare with. What only a running
- * system does (holding devices at start) is not replayed: the rules come into force when all is
- * read. Its journal is a directory that is removed in the end.
+ * A policy without a daemon. A replay is the real engine over the simulated host with a clock of
+ * its own: the snapshot's facts are read as a worker would, then the policy is put into force and
+ * every function's verdict is asked for, and again with the policy to compare with. What only a
+ * running system does (holding devices at start) is not replayed: the rules come into force when
+ * all is read. Its journal is a directory that is removed in the end.
  */
 
 #include "offline.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The configuration: one table of keys. Parsing never fails on content; what is wrong is remembered with file and line,
- * and the value before it stands. So a typo cannot take the host's devices out of management, and a reload can refuse
- * a bad file as a whole by looking at the errors. Read at start and on SIGHUP only.
+ * The configuration: one table of keys. Parsing never fails on content; what is wrong is remembered
+ * with file and line, and the value before it stands. So a typo cannot take the host's devices out
+ * of management, and a reload can refuse a bad file as a whole by looking at the errors. Read at
+ * start and on SIGHUP only.
  */
 
 #include "settings.h"
@@ -51,15 +52,16 @@ static bool name_is_valid(const char *s) {
 }
 
 /* The reason why the value is wrong, or NULL. */
-static const char *key_set(Settings *c, const Key *k, const char *value, char *reason, size_t size) {
+static const char *key_set(Settings *c, const Key *k, const char *value, char *reason,
+                           size_t size) {
         void *to = (char *) c + k->offset;
         uint64_t n;
 
         switch (k->type) {
         case KEY_NUMBER:
                 if (parse_u64(value, 10, k->max, &n) < 0 || n < k->min) {
-                        (void) snprintf(reason, size, "must be a number from %llu to %llu", (unsigned long long) k->min,
-                                        (unsigned long long) k->max);
+                        (void) snprintf(reason, size, "must be a number from %llu to %llu",
+                                        (unsigned long long) k->min, (unsigned long long) k->max);
                         return reason;
                 }
                 *(uint64_t *) to = n;
@@ -107,7 +109,8 @@ typedef struct Parser {
 
 static int complain(Parser *p, const char *what, const char *why) {
         _cleanup_free_ char *shown = string_escape(what);
-        _cleanup_free_ char *text = shown ? strjoinf("%s:%u: %.100s %s", p->name, p->line, shown, why) : NULL;
+        _cleanup_free_
+        char *text = shown ? strjoinf("%s:%u: %.100s %s", p->name, p->line, shown, why) : NULL;
 
         return text ? strv_extend(&p->settings->errors, text) : -ENOMEM;
 }
@@ -124,7 +127,8 @@ static int parse_assignment(Parser *p, char *line) {
                 if (!streq(keys[n].name, name))
                         continue;
                 if (!streq(keys[n].section, p->section)) {
-                        (void) snprintf(reason, sizeof(reason), "belongs in section [%s]", keys[n].section);
+                        (void) snprintf(reason, sizeof(reason), "belongs in section [%s]",
+                                        keys[n].section);
                         return complain(p, name, reason);
                 }
                 const char *wrong = key_set(p->settings, &keys[n], value, reason, sizeof(reason));
@@ -150,7 +154,8 @@ static int parse_line(Parser *p, char *line) {
         line[n - 1] = 0;
         for (size_t k = 0; k < ELEMENTSOF(keys); k++)
                 if (streq(keys[k].section, line + 1)) {
-                        (void) string_copy(p->section, sizeof(p->section), line + 1); /* names of ours fit */
+                        (void) string_copy(p->section, sizeof(p->section),
+                                           line + 1); /* names of ours fit */
                         return 0;
                 }
         p->section[0] = 0;
@@ -209,7 +214,8 @@ int settings_load(const char *root, Settings *ret) {
 
         _cleanup_settings_ Settings c = {};
         _cleanup_dropins_ DropIns dropins = {};
-        _cleanup_close_ int root_fd = open(isempty(root) ? "/" : root, O_DIRECTORY | O_PATH | O_CLOEXEC);
+        _cleanup_close_
+        int root_fd = open(isempty(root) ? "/" : root, O_DIRECTORY | O_PATH | O_CLOEXEC);
 
         if (root_fd < 0)
                 return -errno;
@@ -219,7 +225,8 @@ int settings_load(const char *root, Settings *ret) {
         r = load_main(&c, root_fd);
         if (r < 0)
                 return r;
-        r = dropins_load(root_fd, "pciassignd.conf.d", ".conf", SETTINGS_FILE_MAX, SETTINGS_DROPINS_MAX, &dropins);
+        r = dropins_load(root_fd, "pciassignd.conf.d", ".conf", SETTINGS_FILE_MAX,
+                         SETTINGS_DROPINS_MAX, &dropins);
         for (size_t n = 0; n < dropins.n && r >= 0; n++)
                 r = take_file(&c, dropins.items + n);
         if (r < 0)

@@ -101,7 +101,8 @@ static inline bool isempty(const char *s) {
         return !s || !s[0];
 }
 
-/* Grows *array (of n elements) so that one more fits; 0 or -ENOMEM. Capacity doubles, counted by *allocated. */
+/* Grows *array (of n elements) so that one more fits; 0 or -ENOMEM. Capacity doubles, counted by
+ * *allocated. */
 int array_reserve_one(void **array, size_t n, size_t *allocated, size_t element_size);
 #define ARRAY_RESERVE_ONE(array, n, allocated) \
         array_reserve_one((void **) &(array), (n), &(allocated), sizeof((array)[0]))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The two clocks in use: CLOCK_BOOTTIME for deadlines (it goes on while the machine is suspended) and
- * CLOCK_REALTIME for what people read. Only hosts and programs call these; the engine is given its time.
+ * The two clocks in use: CLOCK_BOOTTIME for deadlines (it goes on while the machine is suspended)
+ * and CLOCK_REALTIME for what people read. Only hosts and programs call these; the engine is given
+ * its time.
  */
 
 #include "base/clock.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Microseconds. The engine never reads a clock itself: the host gives the time (virtual in the simulated host). */
+/* Microseconds. The engine never reads a clock itself: the host gives the time (virtual in the
+ * simulated host). */
 
 #include <stdint.h>
 

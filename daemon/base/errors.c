@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The error table's look-ups and the Error object. Messages are cut at ERROR_MESSAGE_MAX, never grown:
- * filling an Error cannot fail. Nothing here logs.
+ * The error table's look-ups and the Error object. Messages are cut at ERROR_MESSAGE_MAX, never
+ * grown: filling an Error cannot fail. Nothing here logs.
  */
 
 #include "base/errors.h"
@@ -22,7 +22,8 @@ typedef struct ErrorEntry {
 
 static const ErrorEntry table[_ERROR_MAX] = {
         [ERROR_NONE] = { ERROR_DBUS_PREFIX "None", 0, 0, "no error" },
-#define X(code, name, number, exit, doc) [ERROR_##code] = { ERROR_DBUS_PREFIX name, number, exit, doc },
+#define X(code, name, number, exit, doc) \
+        [ERROR_##code] = { ERROR_DBUS_PREFIX name, number, exit, doc },
         ERROR_TABLE(X)
 #undef X
 };

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * File and descriptor I/O. Paths are relative to a descriptor, every descriptor is close-on-exec, reads
- * have a limit and names are never followed out of habit: files that we create are made under a new name
- * with O_EXCL and renamed. Opening is non-blocking, so that a FIFO in a made-up tree cannot hang a reader.
+ * File and descriptor I/O. Paths are relative to a descriptor, every descriptor is close-on-exec,
+ * reads have a limit and names are never followed out of habit: files that we create are made under
+ * a new name with O_EXCL and renamed. Opening is non-blocking, so that a FIFO in a made-up tree
+ * cannot hang a reader.
  */
 
 #include "base/fdio.h"
@@ -78,8 +79,10 @@ int read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
                 ssize_t k;
 
                 if (n + 1 >= allocated) {
-                        /* One byte above max shows that the file is too large, one more is the NUL. */
-                        size_t want = allocated == 0 ? (size_t) MAX(st.st_size, 1022) + 2 : allocated * 2;
+                        /* One byte above max shows that the file is too large, one more is the
+                         * NUL. */
+                        size_t want =
+                                allocated == 0 ? (size_t) MAX(st.st_size, 1022) + 2 : allocated * 2;
                         char *p;
 
                         want = MIN(want, max + 2);
@@ -114,7 +117,8 @@ int write_attr_at(int dir_fd, const char *path, const char *value) {
         fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         if (fd < 0)
                 return -errno;
-        /* Not repeated on EINTR: the kernel may have begun, and a second store would do it twice. */
+        /* Not repeated on EINTR: the kernel may have begun, and a second store would do it
+         * twice. */
         n = write(fd, value, size);
         if (n < 0)
                 return -errno;
@@ -207,7 +211,8 @@ static int fill_file(int fd, const void *data, size_t n, mode_t mode, bool sync)
         return sync && fsync(fd) < 0 ? -errno : 0;
 }
 
-int write_file_atomic_at(int dir_fd, const char *path, const void *data, size_t n, mode_t mode, bool sync) {
+int write_file_atomic_at(int dir_fd, const char *path, const void *data, size_t n, mode_t mode,
+                         bool sync) {
         char directory[PATH_MAX], temporary[NAME_MAX + 1];
         _cleanup_close_ int parent = -EBADF, fd = -EBADF;
         const char *base;
@@ -285,7 +290,8 @@ static int close_by_proc(const int *keep, size_t n_keep) {
         for (struct dirent *de = readdir(d); de; de = readdir(d)) {
                 uint32_t fd;
 
-                if (parse_u32(de->d_name, 10, INT_MAX, &fd) < 0 || fd <= STDERR_FILENO || (int) fd == dirfd(d))
+                if (parse_u32(de->d_name, 10, INT_MAX, &fd) < 0 || fd <= STDERR_FILENO ||
+                    (int) fd == dirfd(d))
                         continue;
                 if (!fd_is_kept((int) fd, keep, n_keep))
                         (void) close((int) fd);
@@ -306,7 +312,8 @@ int close_all_except(const int *keep, size_t n_keep) {
                         if (keep[i] >= 0 && (unsigned) keep[i] >= first)
                                 last = MIN(last, (unsigned) keep[i]);
                 if (last > first && close_range(first, last == UINT_MAX ? last : last - 1, 0) < 0)
-                        return errno == ENOSYS || errno == EPERM ? close_by_proc(keep, n_keep) : -errno;
+                        return errno == ENOSYS || errno == EPERM ? close_by_proc(keep, n_keep)
+                                                                 : -errno;
                 if (last == UINT_MAX)
                         return 0;
                 first = last + 1;
@@ -412,7 +419,8 @@ ssize_t message_send(int socket_fd, const void *data, size_t n, const int *fds, 
         return sent < 0 ? -errno : sent;
 }
 
-/* Takes descriptors and credentials out of the control data. Too many descriptors are closed and counted. */
+/* Takes descriptors and credentials out of the control data. Too many descriptors are closed and
+ * counted. */
 static size_t take_control(struct msghdr *m, int *fds, size_t room, struct ucred *ret_ucred) {
         size_t n = 0;
 
@@ -436,7 +444,8 @@ static size_t take_control(struct msghdr *m, int *fds, size_t room, struct ucred
         return n;
 }
 
-ssize_t message_receive(int socket_fd, void *data, size_t size, int *fds, size_t *n_fds, struct ucred *ret_ucred) {
+ssize_t message_receive(int socket_fd, void *data, size_t size, int *fds, size_t *n_fds,
+                        struct ucred *ret_ucred) {
         size_t room = n_fds ? *n_fds : 0, got;
         struct iovec iov = { data, size };
         struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };

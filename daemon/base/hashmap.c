@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Entries stand in an array in the order in which they came; an open-addressed index of 32-bit numbers
- * points into it. So iteration follows insertion, whatever the random seed is, and a run that is replayed
- * meets the same order. Keys may come from outside: they are hashed by SipHash-2-4 with a key per map.
+ * Entries stand in an array in the order in which they came; an open-addressed index of 32-bit
+ * numbers points into it. So iteration follows insertion, whatever the random seed is, and a run
+ * that is replayed meets the same order. Keys may come from outside: they are hashed by SipHash-2-4
+ * with a key per map.
  *
- * A removed entry leaves a hole (value NULL) in the array and a tombstone in the index until the next
- * growth, so that removing the entry at hand never disturbs an iteration.
+ * A removed entry leaves a hole (value NULL) in the array and a tombstone in the index until the
+ * next growth, so that removing the entry at hand never disturbs an iteration.
  */
 
 #include "base/hashmap.h"
@@ -56,7 +57,8 @@ static void sip_word(uint64_t v[4], uint64_t word) {
         v[0] ^= word;
 }
 
-/* SipHash-2-4 (Aumasson, Bernstein 2012). Words are taken in host order: hashes never leave the process. */
+/* SipHash-2-4 (Aumasson, Bernstein 2012). Words are taken in host order: hashes never leave the
+ * process. */
 static uint64_t sip_hash(const uint64_t seed[2], const void *data, size_t n) {
         uint64_t v[4] = {
                 seed[0] ^ UINT64_C(0x736f6d6570736575),
@@ -67,7 +69,8 @@ static uint64_t sip_hash(const uint64_t seed[2], const void *data, size_t n) {
         const uint8_t *p = data;
         uint64_t last = (uint64_t) n << 56;
 
-        for (size_t left = n; left >= sizeof(uint64_t); left -= sizeof(uint64_t), p += sizeof(uint64_t)) {
+        for (size_t left = n; left >= sizeof(uint64_t);
+             left -= sizeof(uint64_t), p += sizeof(uint64_t)) {
                 uint64_t word;
                 memcpy(&word, p, sizeof(word));
                 sip_word(v, word);
@@ -87,7 +90,8 @@ static Hashmap *hashmap_new(bool strings) {
         if (!m)
                 return NULL;
         m->strings = strings;
-        /* Never blocks late in boot and never fails for 16 bytes then; earlier a weaker seed must do. */
+        /* Never blocks late in boot and never fails for 16 bytes then; earlier a weaker seed must
+         * do. */
         if (getrandom(m->seed, sizeof(m->seed), GRND_NONBLOCK) != (ssize_t) sizeof(m->seed))
                 m->seed[0] = (uint64_t) (uintptr_t) m;
         return m;
@@ -129,7 +133,8 @@ static size_t slot_find(const Hashmap *m, const Entry *wanted) {
         for (size_t i = wanted->hash & (m->n_slots - 1);; i = (i + 1) & (m->n_slots - 1)) {
                 if (m->slots[i] == SLOT_EMPTY)
                         return SIZE_MAX;
-                if (m->slots[i] != SLOT_DELETED && key_equal(m, &m->entries[m->slots[i] - 1], wanted))
+                if (m->slots[i] != SLOT_DELETED &&
+                    key_equal(m, &m->entries[m->slots[i] - 1], wanted))
                         return i;
         }
 }

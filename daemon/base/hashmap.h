@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * An open-addressing hash map with a per-process random seed. Keys are either strings (borrowed: they must live
- * as long as the entry, usually inside the value) or 64-bit numbers. Values are borrowed pointers, never NULL.
- * Iteration follows insertion; while iterating only the entry at hand may be removed, and nothing added.
+ * An open-addressing hash map with a per-process random seed. Keys are either strings (borrowed:
+ * they must live as long as the entry, usually inside the value) or 64-bit numbers. Values are
+ * borrowed pointers, never NULL. Iteration follows insertion; while iterating only the entry at
+ * hand may be removed, and nothing added.
  */
 
 #include "base/cleanup.h"

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The JSON reader (RFC 8259), strict where json-c's own is lenient: no duplicate keys, no trailing commas,
- * no NUL inside a string (C strings would be cut there), no integer beyond 64 bits, UTF-8 checked, comments
- * only on request. It keeps its containers on a stack of its own of at most DEPTH_MAX, so that no text can
- * exhaust ours, and stops at the first error with its place. Every byte is looked at a bounded number of times.
+ * The JSON reader (RFC 8259), strict where json-c's own is lenient: no duplicate keys, no trailing
+ * commas, no NUL inside a string (C strings would be cut there), no integer beyond 64 bits, UTF-8
+ * checked, comments only on request. It keeps its containers on a stack of its own of at most
+ * DEPTH_MAX, so that no text can exhaust ours, and stops at the first error with its place. Every
+ * byte is looked at a bounded number of times.
  */
 
 #include <assert.h>
@@ -20,7 +21,8 @@
 typedef struct Parser {
         const char *start, *p, *end;
         JsonLimits limits;
-        Json *stack[DEPTH_MAX]; /* open containers, outermost first; inner ones are owned by outer ones */
+        Json *stack[DEPTH_MAX]; /* open containers, outermost first; inner ones are owned by outer
+                                   ones */
         unsigned depth;
         Json *root; /* owned once a value was seen */
         StrBuf key;    /* of the member whose value comes next */
@@ -132,7 +134,8 @@ static int parse_escape(Parser *p, StrBuf *b) {
         return 0;
 }
 
-/* A string's bytes: in the text itself where nothing is escaped, else in `b`, which is emptied first. */
+/* A string's bytes: in the text itself where nothing is escaped, else in `b`, which is emptied
+ * first. */
 static int parse_string(Parser *p, StrBuf *b, const char **ret, size_t *ret_n) {
         const char *run;
         bool escaped = false;
@@ -384,7 +387,8 @@ static int hand_over(Parser *p) {
         return 0;
 }
 
-/* Behind a value: a comma and what the next value needs, or closing brackets. Returns 1 when all are closed. */
+/* Behind a value: a comma and what the next value needs, or closing brackets. Returns 1 when all
+ * are closed. */
 static int after_value(Parser *p) {
         while (p->depth > 0) {
                 bool array = p->array[p->depth - 1];
@@ -500,7 +504,8 @@ static int parse(Parser *p, size_t n, Json **ret) {
         return 0;
 }
 
-int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsigned *ret_line, unsigned *ret_column) {
+int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsigned *ret_line,
+               unsigned *ret_column) {
         Parser p = { .limits = limits };
         int r;
 
@@ -513,7 +518,8 @@ int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsign
         return r;
 }
 
-int json_parse_places(const char *text, size_t n, JsonLimits limits, Json **ret, JsonPlaces *places) {
+int json_parse_places(const char *text, size_t n, JsonLimits limits, Json **ret,
+                      JsonPlaces *places) {
         Parser p = { .limits = limits, .places = places };
         int r;
 

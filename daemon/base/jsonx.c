@@ -2,9 +2,9 @@
 
 /*
  * JSON values over json-c, which here is the container and the reference count only: reading is
- * json-parse.c's, writing is below. json-c knows null as a NULL pointer, which could not be told from a
- * failed allocation; ours is an object that carries the mark null_mark. A container that a builder failed to
- * fill carries broken_mark, and a tree with one in it is never written.
+ * json-parse.c's, writing is below. json-c knows null as a NULL pointer, which could not be told
+ * from a failed allocation; ours is an object that carries the mark null_mark. A container that a
+ * builder failed to fill carries broken_mark, and a tree with one in it is never written.
  */
 
 #include "base/jsonx.h"
@@ -115,7 +115,8 @@ bool json_next(const Json *j, void **iterator, const char **ret_key, Json **ret_
         assert(iterator);
         if (json_type(j) != JSON_OBJECT)
                 return false;
-        e = *iterator ? lh_entry_next((struct lh_entry *) *iterator) : lh_table_head(json_object_get_object(j));
+        e = *iterator ? lh_entry_next((struct lh_entry *) *iterator)
+                      : lh_table_head(json_object_get_object(j));
         if (!e)
                 return false;
         *iterator = e;
@@ -255,7 +256,8 @@ void json_drop_last(Json *array) {
 }
 
 Json *json_new_u64(uint64_t v) {
-        return v <= (uint64_t) INT64_MAX ? json_object_new_int64((int64_t) v) : json_object_new_uint64(v);
+        return v <= (uint64_t) INT64_MAX ? json_object_new_int64((int64_t) v)
+                                         : json_object_new_uint64(v);
 }
 
 Json *json_new_i64(int64_t v) {
@@ -280,7 +282,8 @@ Json *json_new_null(void) {
 
 int json_set(Json *object, const char *key, Json *value) {
         assert(key);
-        if (object && json_type(object) == JSON_OBJECT && value && json_object_object_add(object, key, value) == 0)
+        if (object && json_type(object) == JSON_OBJECT && value &&
+            json_object_object_add(object, key, value) == 0)
                 return 0;
         (void) json_free(value);
         if (object)
@@ -289,7 +292,8 @@ int json_set(Json *object, const char *key, Json *value) {
 }
 
 int json_append(Json *array, Json *value) {
-        if (array && json_type(array) == JSON_ARRAY && value && json_object_array_add(array, value) == 0)
+        if (array && json_type(array) == JSON_ARRAY && value &&
+            json_object_array_add(array, value) == 0)
                 return 0;
         (void) json_free(value);
         if (array)
@@ -360,7 +364,8 @@ static void write_string(StrBuf *b, const char *s) {
         strbuf_add(b, "\"");
 }
 
-/* The shortest text that reads back as the same value, with a point or an exponent, whatever the locale. */
+/* The shortest text that reads back as the same value, with a point or an exponent, whatever the
+ * locale. */
 static void write_real(StrBuf *b, double v) {
         char text[40];
 

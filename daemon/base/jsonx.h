@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * JSON, the only place that knows json-c. A Json is reference counted. Parsing is strict (UTF-8 checked, no
- * trailing garbage, no duplicate keys, // and block comments allowed on request), with limits on size and depth
- * (64 at most). A string with \u0000 and an integer beyond 64 bits are refused as syntax errors.
- * Builders swallow NULL and stay sane after allocation failures: json_to_text() of a broken tree returns NULL.
+ * JSON, the only place that knows json-c. A Json is reference counted. Parsing is strict (UTF-8
+ * checked, no trailing garbage, no duplicate keys, // and block comments allowed on request), with
+ * limits on size and depth (64 at most). A string with \u0000 and an integer beyond 64 bits are
+ * refused as syntax errors. Builders swallow NULL and stay sane after allocation failures:
+ * json_to_text() of a broken tree returns NULL.
  */
 
 #include "base/cleanup.h"
@@ -29,10 +30,13 @@ typedef enum JsonType {
         JSON_OBJECT,
 } JsonType;
 
-/* -EBADMSG on syntax (line and column, 1-based, in the last two, which may be NULL), -E2BIG over a limit. */
-int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsigned *ret_line, unsigned *ret_column);
+/* -EBADMSG on syntax (line and column, 1-based, in the last two, which may be NULL), -E2BIG over a
+ * limit. */
+int json_parse(const char *text, size_t n, JsonLimits limits, Json **ret, unsigned *ret_line,
+               unsigned *ret_column);
 
-/* Where a value stands, in bytes from the start of the text; `key` is that of its key, or its own. */
+/* Where a value stands, in bytes from the start of the text; `key` is that of its key, or its
+ * own. */
 typedef struct JsonPlace {
         uint32_t key, value;
         uint32_t next; /* index of the value behind this one and all that is in it */
@@ -52,7 +56,8 @@ typedef struct JsonPlaces {
         void *userdata;
 } JsonPlaces;
 /* As json_parse(), recording places; those of a text that was refused are of no use but `error`. */
-int json_parse_places(const char *text, size_t n, JsonLimits limits, Json **ret, JsonPlaces *places);
+int json_parse_places(const char *text, size_t n, JsonLimits limits, Json **ret,
+                      JsonPlaces *places);
 void json_places_done(JsonPlaces *p);
 /* Line and column (in characters), 1-based, of a byte of the text. */
 void json_place_find(const char *text, size_t at, unsigned *ret_line, unsigned *ret_column);
@@ -81,7 +86,8 @@ int json_u64(const Json *j, uint64_t max, uint64_t *ret);
 int json_i64(const Json *j, int64_t *ret);
 int json_bool(const Json *j, bool *ret);
 
-/* Builders. json_set/json_append take the reference of value. The typed ones return 0 or -ENOMEM. */
+/* Builders. json_set/json_append take the reference of value. The typed ones return 0 or
+ * -ENOMEM. */
 Json *json_new_object(void);
 Json *json_new_array(void);
 /* NULL gives JSON null; what is not UTF-8 is escaped as string_escape() does. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Messages go to the journal, with fields, when standard error is the journal's own stream (the service
- * manager says so in $JOURNAL_STREAM), and else to standard error as plain lines: a terminal, a pipe of a
- * test and a system without a journal all get what was meant for them. One message is one line, at most
- * LINE_MAX_BYTES long; control characters from outside never reach a terminal raw. Logging never fails
- * loudly and keeps errno.
+ * Messages go to the journal, with fields, when standard error is the journal's own stream (the
+ * service manager says so in $JOURNAL_STREAM), and else to standard error as plain lines: a
+ * terminal, a pipe of a test and a system without a journal all get what was meant for them. One
+ * message is one line, at most LINE_MAX_BYTES long; control characters from outside never reach a
+ * terminal raw. Logging never fails loudly and keeps errno.
  */
 
 #include "base/log.h"
@@ -69,7 +69,8 @@ void log_set_program(const char *name) {
         state.program = name;
 }
 
-/* $JOURNAL_STREAM is "device:inode" of the stream that the service manager gave, see systemd.exec(5). */
+/* $JOURNAL_STREAM is "device:inode" of the stream that the service manager gave, see
+ * systemd.exec(5). */
 static bool stderr_is_journal(void) {
         const char *stream = getenv("JOURNAL_STREAM"), *colon;
         uint64_t device, inode;
@@ -165,7 +166,8 @@ static void send_to_stderr(int level, const char *message, bool prefix) {
                 return;
 }
 
-static void _printf_(3, 0) log_va(const LogContext *context, Origin origin, const char *format, va_list ap) {
+static void _printf_(3, 0)
+        log_va(const LogContext *context, Origin origin, const char *format, va_list ap) {
         static const LogContext nothing = {};
         char buffer[sizeof("MESSAGE=") + LINE_MAX_BYTES] = "MESSAGE=";
         char *message = buffer + strlen("MESSAGE=");

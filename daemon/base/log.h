@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Logging to the journal with fields, or to standard error when that is a terminal or the journal is
- * not there. The level is the only global of the daemon. A function logs or returns an error, never both.
+ * Logging to the journal with fields, or to standard error when that is a terminal or the journal
+ * is not there. The level is the only global of the daemon. A function logs or returns an error,
+ * never both.
  */
 
 #include <syslog.h>
@@ -15,7 +16,8 @@ int log_get_level(void);
 int log_level_from_string(const char *s); /* "error" … "debug"; -EINVAL */
 void log_set_program(const char *name);   /* identifier on standard error; static string */
 
-int log_full(int level, int error, const char *file, int line, const char *format, ...) _printf_(5, 6);
+int log_full(int level, int error, const char *file, int line, const char *format, ...)
+        _printf_(5, 6);
 
 /* Fields that may stand beside a message; NULL or 0 leaves one out. */
 typedef struct LogContext {
@@ -27,9 +29,11 @@ typedef struct LogContext {
         uint64_t job;           /* JOB_ID= */
 } LogContext;
 
-int log_context(const LogContext *context, int level, int error, const char *format, ...) _printf_(4, 5);
+int log_context(const LogContext *context, int level, int error, const char *format, ...)
+        _printf_(4, 5);
 
-/* All return -abs(error), so `return log_error_errno(r, "Failed to …: %m")`; %m is that errno's text. */
+/* All return -abs(error), so `return log_error_errno(r, "Failed to …: %m")`; %m is that errno's
+ * text. */
 #define log_error_errno(error, ...) log_full(LOG_ERR, error, __FILE__, __LINE__, __VA_ARGS__)
 #define log_warning_errno(error, ...) log_full(LOG_WARNING, error, __FILE__, __LINE__, __VA_ARGS__)
 #define log_debug_errno(error, ...) log_full(LOG_DEBUG, error, __FILE__, __LINE__, __VA_ARGS__)

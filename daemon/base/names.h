@@ -23,7 +23,8 @@
 
 #define RUNTIME_DIR "/run/pciassignd"
 #define STATE_DIR "/var/lib/pciassignd"
-/* Root's alone: what workers believe of each other, and udev of them, is not the daemon's to write. */
+/* Root's alone: what workers believe of each other, and udev of them, is not the daemon's to
+ * write. */
 #define WORKER_DIR "/run/pciassign-worker"
 #define WORKER_SOCKET RUNTIME_DIR "/worker.sock"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Strings. Numbers are parsed whole and in range or refused; text from outside is checked as UTF-8 and
- * escaped before it reaches a terminal; buffers and vectors grow with every allocation checked. Nothing
- * here depends on the locale.
+ * Strings. Numbers are parsed whole and in range or refused; text from outside is checked as UTF-8
+ * and escaped before it reaches a terminal; buffers and vectors grow with every allocation checked.
+ * Nothing here depends on the locale.
  */
 
 #include "base/strutil.h"
@@ -65,7 +65,9 @@ int parse_u32(const char *s, unsigned base, uint32_t max, uint32_t *ret) {
 }
 
 int parse_bool(const char *s, bool *ret) {
-        static const char *const yes[] = { "1", "yes", "true", "on" }, *const no[] = { "0", "no", "false", "off" };
+        static const char *const yes[] = { "1", "yes", "true", "on" }, *const no[] = { "0", "no",
+                                                                                       "false",
+                                                                                       "off" };
 
         assert(ret);
         for (size_t i = 0; s && i < ELEMENTSOF(yes); i++)
@@ -76,8 +78,8 @@ int parse_bool(const char *s, bool *ret) {
         return -EINVAL;
 }
 
-/* Length of the UTF-8 sequence at s and its code point; 0 when it is not one (RFC 3629: no overlong forms, no
- * surrogates, nothing above U+10FFFF). */
+/* Length of the UTF-8 sequence at s and its code point; 0 when it is not one (RFC 3629: no overlong
+ * forms, no surrogates, nothing above U+10FFFF). */
 static size_t utf8_decode(const char *s, size_t n, uint32_t *ret) {
         static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
         const uint8_t *p = (const uint8_t *) s;
@@ -107,7 +109,8 @@ static size_t utf8_decode(const char *s, size_t n, uint32_t *ret) {
         return length;
 }
 
-/* C0, DEL, C1, line and paragraph separators, and what reverses the direction of text on a terminal. */
+/* C0, DEL, C1, line and paragraph separators, and what reverses the direction of text on a
+ * terminal. */
 static bool is_control(uint32_t c) {
         return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0x2028 || c == 0x2029 ||
                (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
@@ -156,7 +159,8 @@ char *string_escape(const char *s) {
         return strbuf_steal(&b);
 }
 
-/* Matches one character against the [set] at p; *ret_end is behind the set, or NULL when it is not closed. */
+/* Matches one character against the [set] at p; *ret_end is behind the set, or NULL when it is not
+ * closed. */
 static bool set_matches(const char *p, char c, const char **ret_end) {
         bool negated, found = false;
 
@@ -166,7 +170,8 @@ static bool set_matches(const char *p, char c, const char **ret_end) {
                 p++;
         for (const char *start = p; *p && (*p != ']' || p == start); p++) {
                 if (p[1] == '-' && p[2] && p[2] != ']') {
-                        found = found || ((uint8_t) c >= (uint8_t) p[0] && (uint8_t) c <= (uint8_t) p[2]);
+                        found = found ||
+                                ((uint8_t) c >= (uint8_t) p[0] && (uint8_t) c <= (uint8_t) p[2]);
                         p += 2;
                 } else
                         found = found || c == *p;
@@ -175,7 +180,8 @@ static bool set_matches(const char *p, char c, const char **ret_end) {
         return found != negated;
 }
 
-/* Whether one pattern element, not a star, takes the character c; *ret_next is the element behind it. */
+/* Whether one pattern element, not a star, takes the character c; *ret_next is the element behind
+ * it. */
 static bool element_matches(const char *p, char c, const char **ret_next) {
         const char *end;
 
@@ -203,7 +209,8 @@ bool glob_matches(const char *pattern, const char *s) {
                         pattern = next;
                         s++;
                 } else if (star) {
-                        /* Only the last star needs another try: earlier ones took the least they could. */
+                        /* Only the last star needs another try: earlier ones took the least they
+                         * could. */
                         pattern = star;
                         s = ++retry;
                 } else
@@ -444,8 +451,9 @@ void strv_sort(char **v) {
 uint32_t crc32c(uint32_t seed, const void *data, size_t n) {
         /* Sixteen remainders of the reflected polynomial 0x82f63b78: two look-ups a byte. */
         static const uint32_t nibbles[16] = {
-                0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-                0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+                0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+                0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+                0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
         };
         const uint8_t *p = data;
         uint32_t crc = ~seed;

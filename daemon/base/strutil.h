@@ -7,15 +7,16 @@
 
 #include "base/cleanup.h"
 
-/* Whole string, no sign, no blanks; base 10 or 16 (a "0x" prefix is allowed for 16), or 0 for either by
- * prefix. -EINVAL on syntax, -ERANGE above max. *ret untouched on failure. */
+/* Whole string, no sign, no blanks; base 10 or 16 (a "0x" prefix is allowed for 16), or 0 for
+ * either by prefix. -EINVAL on syntax, -ERANGE above max. *ret untouched on failure. */
 int parse_u64(const char *s, unsigned base, uint64_t max, uint64_t *ret);
 int parse_u32(const char *s, unsigned base, uint32_t max, uint32_t *ret);
 /* As parse_u64, on the first n bytes. */
 int parse_u64_n(const char *s, size_t n, unsigned base, uint64_t max, uint64_t *ret);
 int parse_bool(const char *s, bool *ret); /* 1 0 yes no true false on off */
 
-bool string_is_safe(const char *s, size_t max); /* valid UTF-8, no control characters, 1…max bytes */
+bool string_is_safe(const char *s,
+                    size_t max); /* valid UTF-8, no control characters, 1…max bytes */
 bool utf8_is_valid(const char *s, size_t n);
 bool glob_matches(const char *pattern, const char *s); /* * ? [..], linear, never recursive */
 /* Cuts white space at both ends in place; returns the new start. */
@@ -27,7 +28,8 @@ char *string_escape(const char *s);
 int free_and_strdup(char **p, const char *s); /* s may be NULL; 0 or -ENOMEM */
 char *strjoinf(const char *format, ...) _printf_(1, 2); /* asprintf that returns NULL on OOM */
 
-/* A growing text buffer. After an allocation failed it stays at error -ENOMEM and swallows input. */
+/* A growing text buffer. After an allocation failed it stays at error -ENOMEM and swallows
+ * input. */
 typedef struct StrBuf {
         char *data; /* terminated once something was added; NULL before */
         size_t size, allocated;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * org.pciassign1.Assignment: what an owner does with what it was given. Descriptors come with the engine's answer and
- * go out with the reply; no copy of any stays here.
+ * org.pciassign1.Assignment: what an owner does with what it was given. Descriptors come with the
+ * engine's answer and go out with the reply; no copy of any stays here.
  */
 
 #include <assert.h>
@@ -126,10 +126,13 @@ static const Property properties[] = {
 
 /* ---- Open ---- */
 
-static int append_fds(Call *q _unused_, sd_bus_message *m, const EngineAnswer *answer, const PciAddress *a) {
-        static const struct { HostFdKind kind; const char *key; } keys[] = {
-                { HOST_FD_CONTAINER, "container" }, { HOST_FD_IOMMUFD, "iommufd" }, { HOST_FD_GROUP, "group" },
-                { HOST_FD_DEVICE, "device" }, { HOST_FD_CDEV, "cdev" },
+static int append_fds(Call *q _unused_, sd_bus_message *m, const EngineAnswer *answer,
+                      const PciAddress *a) {
+        static const struct { HostFdKind kind; const char *key;
+        } keys[] = {
+                { HOST_FD_CONTAINER, "container" }, { HOST_FD_IOMMUFD, "iommufd" },
+                { HOST_FD_GROUP, "group" },         { HOST_FD_DEVICE, "device" },
+                { HOST_FD_CDEV, "cdev" },
         };
         for (size_t n = 0; n < answer->n_fds; n++) {
                 const HostFd *fd = &answer->fds[n];
@@ -169,7 +172,8 @@ static int append_device(Call *q, sd_bus_message *m, const EngineAnswer *answer,
                         return r;
         }
         for (size_t i = 0; i < answer->n_opened; i++) {
-                if (!answer->opened[i].vf_token[0] || !pci_address_equal(answer->opened[i].address, a))
+                if (!answer->opened[i].vf_token[0] ||
+                    !pci_address_equal(answer->opened[i].address, a))
                         continue;
                 r = format_entry(m, "vf-token", "s", answer->opened[i].vf_token);
                 if (r < 0)
@@ -198,7 +202,8 @@ static bool names_contain(char *const *names, PciAddress a) {
 /* Is this device in the answer: asked for, or does a descriptor of it come along? */
 static bool is_opened(const Call *q, const EngineAnswer *answer, const PlanDevice *d) {
         for (size_t n = 0; n < answer->n_fds; n++)
-                if (answer->fds[n].kind != HOST_FD_CONTAINER && answer->fds[n].kind != HOST_FD_IOMMUFD &&
+                if (answer->fds[n].kind != HOST_FD_CONTAINER &&
+                    answer->fds[n].kind != HOST_FD_IOMMUFD &&
                     pci_address_equal(answer->fds[n].address, d->address))
                         return true;
         return d->requested && names_contain(q->data, d->address);
@@ -300,7 +305,8 @@ int assignment_open(Call *q, Error *err) {
         if (r < 0)
                 return r;
         if (a.container >= 0 && a.iommufd >= 0)
-                return error_set(err, ERROR_INVALID, "Options \"container\" and \"iommufd\" exclude each other; "
+                return error_set(err, ERROR_INVALID,
+                                 "Options \"container\" and \"iommufd\" exclude each other; "
                                  "give the one that the VMM uses");
         r = call_find(q, OBJECT_ASSIGNMENT, err, &object);
         if (r < 0)
@@ -316,8 +322,8 @@ int assignment_open(Call *q, Error *err) {
                 .container_fd = a.container,
                 .iommufd = a.iommufd,
         };
-        return engine_open(q->bus->engine, &c, ((Assignment *) object)->id, names[0] ? names : NULL, &o, open_answered,
-                           q, err);
+        return engine_open(q->bus->engine, &c, ((Assignment *) object)->id, names[0] ? names : NULL,
+                           &o, open_answered, q, err);
 }
 
 /* ---- the other methods ---- */
@@ -340,7 +346,8 @@ int assignment_attach(Call *q, Error *err) {
                 return r;
         uint32_t user = q->uid;
         if (!isempty(uid) && parse_u32(uid, 10, UINT32_MAX - 1, &user) < 0)
-                return error_set(err, ERROR_INVALID, "The user must be a number, or empty to leave it as it is");
+                return error_set(err, ERROR_INVALID,
+                                 "The user must be a number, or empty to leave it as it is");
         r = options_read(q->message, rows, ELEMENTSOF(rows), &options, err);
         if (r < 0)
                 return r;
@@ -353,8 +360,8 @@ int assignment_attach(Call *q, Error *err) {
         if (r < 0)
                 return r;
         call_caller(q, &c);
-        return engine_attach(q->bus->engine, &c, ((Assignment *) a)->id, fd, uid, options.memlock, call_engine_job, q,
-                             err);
+        return engine_attach(q->bus->engine, &c, ((Assignment *) a)->id, fd, uid, options.memlock,
+                             call_engine_job, q, err);
 }
 
 int assignment_release(Call *q, Error *err) {
@@ -372,7 +379,8 @@ int assignment_release(Call *q, Error *err) {
         if (r < 0)
                 return r;
         call_caller(q, &c);
-        return engine_release(q->bus->engine, &c, ((Assignment *) a)->id, options.no_wait, call_engine_job, q, err);
+        return engine_release(q->bus->engine, &c, ((Assignment *) a)->id, options.no_wait,
+                              call_engine_job, q, err);
 }
 
 int assignment_acknowledge_method(Call *q, Error *err) {
@@ -428,7 +436,8 @@ static int fill_events(sd_bus_message *m, const Assignment *a, uint64_t after) {
         int r = sd_bus_message_open_container(m, 'a', "a{sv}");
         if (r < 0)
                 return r;
-        for (uint64_t k = after >= first && after < a->next_notice ? after + 1 : first; k < a->next_notice; k++) {
+        for (uint64_t k = after >= first && after < a->next_notice ? after + 1 : first;
+             k < a->next_notice; k++) {
                 const AssignmentNotice *n = assignment_get_notice(a, k);
                 r = n ? append_notice(m, n) : 0;
                 if (r < 0)

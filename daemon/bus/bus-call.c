@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A method call on its way: who asks (asked of the bus once per connection), may they (by uid, by ownership, or
- * asked of polkit), then the handler. After each wait the call starts again from the top, with everything looked
- * up anew: the device, the assignment and its owner may have changed meanwhile. A request owns its message; a
- * caller that has left gets no reply, and an answer that the engine still owes finds a request that only waits to
- * be freed.
+ * A method call on its way: who asks (asked of the bus once per connection), may they (by uid, by
+ * ownership, or asked of polkit), then the handler. After each wait the call starts again from the
+ * top, with everything looked up anew: the device, the assignment and its owner may have changed
+ * meanwhile. A request owns its message; a caller that has left gets no reply, and an answer that
+ * the engine still owes finds a request that only waits to be freed.
  */
 
 #include <assert.h>
@@ -99,7 +99,8 @@ static void call_send(Call *q, sd_bus_message *reply) {
         if (!q->gone && sd_bus_message_get_expect_reply(q->message) > 0)
                 r = sd_bus_send(NULL, reply, NULL);
         if (r < 0)
-                (void) log_debug_errno(r, "Failed to reply to %s: %m", sd_bus_message_get_sender(q->message));
+                (void) log_debug_errno(r, "Failed to reply to %s: %m",
+                                       sd_bus_message_get_sender(q->message));
         call_free(q);
 }
 
@@ -107,31 +108,37 @@ static void call_send(Call *q, sd_bus_message *reply) {
 static void error_from_errno(int r, Error *err) {
         if (err->code != ERROR_NONE)
                 return;
-        if (r == -EBADMSG || r == -ENXIO) /* of the message reader: the arguments are not what they should be */
-                (void) error_set(err, ERROR_INVALID,
-                                 "The arguments cannot be read; see org.pciassign1(5) for their types");
+        if (r == -EBADMSG ||
+            r == -ENXIO) /* of the message reader: the arguments are not what they should be */
+                (void) error_set(
+                        err, ERROR_INVALID,
+                        "The arguments cannot be read; see org.pciassign1(5) for their types");
         else if (r == -ENOMEM)
                 (void) error_set(err, ERROR_FAILED, "Out of memory; try again");
         else
-                (void) error_set(err, ERROR_FAILED, "The daemon could not do it (error %d); its journal may say why",
+                (void) error_set(err, ERROR_FAILED,
+                                 "The daemon could not do it (error %d); its journal may say why",
                                  -r);
 }
 
-/* Anybody can be refused as often as he likes: the journal hears of the first few, and then of how many. */
+/* Anybody can be refused as often as he likes: the journal hears of the first few, and then of how
+ * many. */
 static void log_refusal(Call *q, const char *why) {
         usec_t now = now_boottime();
         Bus *b = q->bus;
 
         if (now - b->refusals_since >= REFUSALS_WINDOW) {
                 if (b->n_refusals > REFUSALS_LOGGED_MAX)
-                        log_notice("%u more refusals were not logged", b->n_refusals - REFUSALS_LOGGED_MAX);
+                        log_notice("%u more refusals were not logged",
+                                   b->n_refusals - REFUSALS_LOGGED_MAX);
                 b->refusals_since = now;
                 b->n_refusals = 0;
         }
         if (++b->n_refusals > REFUSALS_LOGGED_MAX)
                 return;
-        (void) log_context(&(LogContext) { .message_id = MESSAGE_DENIED }, LOG_NOTICE, 0,
-                           "Refused %s to user %" PRIu32 ": %s", q->row->member, (uint32_t) q->uid, why);
+        (void) log_context(&(LogContext){ .message_id = MESSAGE_DENIED }, LOG_NOTICE, 0,
+                           "Refused %s to user %" PRIu32 ": %s", q->row->member, (uint32_t) q->uid,
+                           why);
 }
 
 void call_fail(Call *q, const Error *error) {
@@ -264,19 +271,23 @@ int call_require(Call *q, GateAction action, Error *err) {
         if (action == ACTION_NONE || call_is_granted(q, action))
                 return 1;
         if (q->bus->n_asking >= POLKIT_QUESTIONS_MAX)
-                return error_set(err, ERROR_BUSY, "%u questions to polkit are pending, which is the limit; try again",
-                                 POLKIT_QUESTIONS_MAX);
+                return error_set(
+                        err, ERROR_BUSY,
+                        "%u questions to polkit are pending, which is the limit; try again",
+                        POLKIT_QUESTIONS_MAX);
         q->stage = CALL_POLKIT;
         q->asking = action;
         q->bus->n_asking++;
-        /* First the match, then the question: so the bus tells that the caller has left before polkit can answer. */
+        /* First the match, then the question: so the bus tells that the caller has left before
+         * polkit can answer. */
         int r = client_watch_update(q->bus);
         if (r >= 0)
                 r = polkit_ask(q, action);
         if (r < 0) {
                 call_stop_asking(q);
-                return error_set(err, ERROR_NOT_AUTHORIZED, "polkit cannot be asked for %s%s: error %d",
-                                 POLKIT_ACTION_PREFIX, gate_action_to_string(action), -r);
+                return error_set(err, ERROR_NOT_AUTHORIZED,
+                                 "polkit cannot be asked for %s%s: error %d", POLKIT_ACTION_PREFIX,
+                                 gate_action_to_string(action), -r);
         }
         return 0;
 }
@@ -303,10 +314,14 @@ static int call_admit(Call *q, Error *err) {
         if (q->counted)
                 return 0;
         if (!q->privileged && bus_count_calls(b, q->uid) >= max)
-                return error_set(err, ERROR_BUSY, "User %" PRIu32 " has %u requests pending, which is the limit; wait "
-                                 "until one is answered", (uint32_t) q->uid, max);
+                return error_set(err, ERROR_BUSY,
+                                 "User %" PRIu32
+                                 " has %u requests pending, which is the limit; wait "
+                                 "until one is answered",
+                                 (uint32_t) q->uid, max);
         if (!q->privileged && b->n_counted >= REQUESTS_MAX)
-                return error_set(err, ERROR_BUSY, "%u requests are pending, which is the limit; try again",
+                return error_set(err, ERROR_BUSY,
+                                 "%u requests are pending, which is the limit; try again",
                                  REQUESTS_MAX);
         q->counted = true;
         b->n_counted++;
@@ -328,7 +343,8 @@ static int call_run(Call *q, Error *err) {
                 if (r <= 0)
                         return r;
         }
-        /* The engine checks nothing of the message: it has been read once before if polkit was asked. */
+        /* The engine checks nothing of the message: it has been read once before if polkit was
+         * asked. */
         int r = sd_bus_message_rewind(q->message, true);
         if (r < 0)
                 return r;

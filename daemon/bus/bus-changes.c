@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What has been shown of each object, as one hash per property that can change, and what has changed since: the
- * engine only says "changed", and PropertiesChanged carries exactly the properties whose value differs. Changes
- * are collected and signalled once per turn of the event loop, in slices, in the order in which they began; what
- * is signalled at once (a removal, an owner's notice) is preceded by what is pending of its object. Objects that
- * the bus could not have shown yet are announced in the same turn. The progress of a running job is for people to
- * watch and costs the job itself time, so it is told a few times a second only.
+ * What has been shown of each object, as one hash per property that can change, and what has
+ * changed since: the engine only says "changed", and PropertiesChanged carries exactly the
+ * properties whose value differs. Changes are collected and signalled once per turn of the event
+ * loop, in slices, in the order in which they began; what is signalled at once (a removal, an
+ * owner's notice) is preceded by what is pending of its object. Objects that the bus could not have
+ * shown yet are announced in the same turn. The progress of a running job is for people to watch
+ * and costs the job itself time, so it is told a few times a second only.
  */
 
 #include <assert.h>
@@ -52,7 +53,8 @@ static Shadow *shadow_find(Bus *b, const void *object) {
 }
 
 static int shadow_add(Bus *b, ObjectKind kind, const void *object, bool announced, Shadow **ret) {
-        Shadow *s = calloc(1, sizeof(Shadow) + changing_count(object_class(kind)) * sizeof(uint32_t));
+        Shadow *s =
+                calloc(1, sizeof(Shadow) + changing_count(object_class(kind)) * sizeof(uint32_t));
         if (!s)
                 return -ENOMEM;
         s->object = object;
@@ -80,14 +82,16 @@ static void shadow_drop(Bus *b, Shadow *s) {
 static int announce(Bus *b, Shadow *s) {
         BusPath path = bus_path_object(s->kind, s->object);
 
-        int r = sd_bus_emit_interfaces_added(b->bus, path.text, object_class(s->kind)->interface, NULL);
+        int r = sd_bus_emit_interfaces_added(b->bus, path.text, object_class(s->kind)->interface,
+                                             NULL);
         if (r < 0)
                 return r;
         s->announced = true;
         shadow_remember(b, s);
         if (s->kind != OBJECT_JOB)
                 return 0;
-        return sd_bus_emit_signal(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "JobNew", "o", path.text);
+        return sd_bus_emit_signal(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "JobNew", "o",
+                                  path.text);
 }
 
 static int signal_changes(Bus *b, Shadow *s) {
@@ -106,8 +110,8 @@ static int signal_changes(Bus *b, Shadow *s) {
         if (count == 0)
                 return 0;
         names[count] = NULL;
-        return sd_bus_emit_properties_changed_strv(b->bus, bus_path_object(s->kind, s->object).text, c->interface,
-                                                   (char **) names);
+        return sd_bus_emit_properties_changed_strv(b->bus, bus_path_object(s->kind, s->object).text,
+                                                   c->interface, (char **) names);
 }
 
 static void shadow_flush(Bus *b, Shadow *s) {
@@ -175,7 +179,8 @@ static void object_added(Bus *b, ObjectKind kind, const void *object) {
         Shadow *s = shadow_find(b, object);
 
         if (!s && shadow_add(b, kind, object, !b->flush, &s) < 0) {
-                (void) log_error("Failed to announce %s: out of memory", bus_path_object(kind, object).text);
+                (void) log_error("Failed to announce %s: out of memory",
+                                 bus_path_object(kind, object).text);
                 return;
         }
         mark(b, s);
@@ -200,7 +205,8 @@ static void object_removed(Bus *b, ObjectKind kind, const void *object) {
                 r = sd_bus_emit_interfaces_removed(b->bus, bus_path_object(kind, object).text,
                                                    object_class(kind)->interface, NULL);
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to signal that %s is gone: %m", bus_path_object(kind, object).text);
+                (void) log_warning_errno(r, "Failed to signal that %s is gone: %m",
+                                         bus_path_object(kind, object).text);
         shadow_drop(b, s);
 }
 
@@ -256,11 +262,12 @@ static int emit_removal_requested(Bus *b, BusPath path, const AssignmentNotice *
         uint64_t deadline = 0;
 
         if (json_parse(text, strlen(text), JSON_LIMITS_DEFAULT, &details, NULL, NULL) >= 0) {
-                (void) json_get_string(details, "reason", &reason); /* stays "" where it is not said */
+                (void) json_get_string(details, "reason",
+                                       &reason); /* stays "" where it is not said */
                 (void) json_get_u64(details, "deadline", UINT64_MAX, &deadline);
         }
-        return sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "tsst", n->number,
-                                  strempty(n->device), reason, deadline);
+        return sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "tsst",
+                                  n->number, strempty(n->device), reason, deadline);
 }
 
 static int emit_quarantined(Bus *b, BusPath path, const AssignmentNotice *n) {
@@ -268,9 +275,10 @@ static int emit_quarantined(Bus *b, BusPath path, const AssignmentNotice *n) {
         const char *reason = "", *text = strempty(n->details);
 
         if (json_parse(text, strlen(text), JSON_LIMITS_DEFAULT, &details, NULL, NULL) >= 0)
-                (void) json_get_string(details, "reason", &reason); /* stays "" where it is not said */
-        return sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "tss", n->number,
-                                  strempty(n->device), reason);
+                (void) json_get_string(details, "reason",
+                                       &reason); /* stays "" where it is not said */
+        return sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "tss",
+                                  n->number, strempty(n->device), reason);
 }
 
 static void on_assignment_notice(const Assignment *a, const AssignmentNotice *n, void *userdata) {
@@ -283,8 +291,8 @@ static void on_assignment_notice(const Assignment *a, const AssignmentNotice *n,
         object_changed(b, OBJECT_ASSIGNMENT, a); /* PendingEvents */
         flush_object(b, a);
         if (streq(n->kind, "Lost"))
-                r = sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "ts", n->number,
-                                       strempty(n->device));
+                r = sd_bus_emit_signal(b->bus, path.text, BUS_INTERFACE_ASSIGNMENT, n->kind, "ts",
+                                       n->number, strempty(n->device));
         else if (streq(n->kind, "Quarantined"))
                 r = emit_quarantined(b, path, n);
         else if (streq(n->kind, "RemovalRequested"))
@@ -315,22 +323,24 @@ static void on_job_changed(const Job *j, void *userdata) {
         int r = sd_bus_emit_signal(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "JobRemoved", "os",
                                    bus_path_job(j->id).text, job_state_to_string(j->state));
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to signal the end of job %llu: %m", (unsigned long long) j->id);
+                (void) log_warning_errno(r, "Failed to signal the end of job %llu: %m",
+                                         (unsigned long long) j->id);
 }
 
 static void on_job_removed(const Job *j, void *userdata) {
         object_removed(userdata, OBJECT_JOB, j);
 }
 
-static void on_drift(const Device *d, const char *what, const char *found, const char *expected, void *userdata) {
+static void on_drift(const Device *d, const char *what, const char *found, const char *expected,
+                     void *userdata) {
         Bus *b = userdata;
 
         if (!b->flush)
                 return;
         flush_object(b, d);
         int r = sd_bus_emit_signal(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "Drift", "oa{sv}",
-                                   bus_path_device(d->facts.address).text, 3, "what", "s", what, "found", "s", found,
-                                   "expected", "s", expected);
+                                   bus_path_device(d->facts.address).text, 3, "what", "s", what,
+                                   "found", "s", found, "expected", "s", expected);
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to signal drift: %m");
 }
@@ -340,7 +350,8 @@ static void on_settled(void *userdata) {
 
         if (!b->flush)
                 return;
-        int r = sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "Settled", NULL);
+        int r = sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "Settled",
+                                               NULL);
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to signal that all facts are read: %m");
 }
@@ -350,7 +361,8 @@ static void on_policy_changed(void *userdata) {
 
         if (!b->flush)
                 return;
-        int r = sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER, "PolicyGeneration", NULL);
+        int r = sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_INTERFACE_MANAGER,
+                                               "PolicyGeneration", NULL);
         if (r < 0)
                 (void) log_warning_errno(r, "Failed to signal that the policy changed: %m");
 }
@@ -412,8 +424,8 @@ int bus_changes_start(Bus *b) {
                 if (r < 0)
                         return r;
         }
-        int r = sd_event_add_time_relative(b->event, &b->progress_timer, CLOCK_MONOTONIC, 0, PROGRESS_USEC / 10,
-                                           on_progress, b);
+        int r = sd_event_add_time_relative(b->event, &b->progress_timer, CLOCK_MONOTONIC, 0,
+                                           PROGRESS_USEC / 10, on_progress, b);
         if (r < 0)
                 return r;
         r = sd_event_source_set_enabled(b->progress_timer, SD_EVENT_OFF);

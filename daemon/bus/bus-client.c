@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Who is behind a connection, and whether it is still there. The bus is asked once per unique name for the uid, the pid
- * and the groups that the connection had when it was made; unique names are never used again, so the answer holds. One
- * match on NameOwnerChanged, never one per client, and only while somebody's leaving matters: most of the time nothing
- * on the bus wakes the daemon.
+ * Who is behind a connection, and whether it is still there. The bus is asked once per unique name
+ * for the uid, the pid and the groups that the connection had when it was made; unique names are
+ * never used again, so the answer holds. One match on NameOwnerChanged, never one per client, and
+ * only while somebody's leaving matters: most of the time nothing on the bus wakes the daemon.
  */
 
 #include <assert.h>
@@ -179,7 +179,8 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
                 r = call_take_client(q, c);
         if (r < 0) {
                 _cleanup_error_ Error err = ERROR_INIT;
-                (void) error_set(&err, ERROR_NOT_AUTHORIZED, "The bus does not say which user calls");
+                (void) error_set(&err, ERROR_NOT_AUTHORIZED,
+                                 "The bus does not say which user calls");
                 call_fail(q, &err);
                 return 0;
         }
@@ -203,8 +204,9 @@ int client_ask(Call *q) {
         }
         bus_learn_id(q->bus);
         q->stage = CALL_CREDENTIALS;
-        return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER,
-                                        "GetConnectionCredentials", on_credentials, q, "s", name);
+        return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH,
+                                        BUS_DRIVER, "GetConnectionCredentials", on_credentials, q,
+                                        "s", name);
 }
 
 /* ---- presence ---- */
@@ -226,7 +228,8 @@ static int on_presence(sd_bus_message *m, void *userdata, sd_bus_error *error _u
         int present = 0;
 
         q->slot = sd_bus_slot_unref(q->slot);
-        if (sd_bus_message_is_method_error(m, NULL) > 0 || sd_bus_message_read_basic(m, 'b', &present) < 0)
+        if (sd_bus_message_is_method_error(m, NULL) > 0 ||
+            sd_bus_message_read_basic(m, 'b', &present) < 0)
                 present = 1; /* the bus does not say: a NameOwnerChanged still will */
         if (present) {
                 call_finish(q, TAKE_PTR(q->reply), 0);
@@ -244,8 +247,9 @@ int client_ask_presence(Call *q) {
         assert(q);
         assert(!q->slot);
 
-        return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER, "NameHasOwner",
-                                        on_presence, q, "s", sd_bus_message_get_sender(q->message));
+        return sd_bus_call_method_async(q->bus->bus, &q->slot, BUS_DRIVER, BUS_DRIVER_PATH,
+                                        BUS_DRIVER, "NameHasOwner", on_presence, q, "s",
+                                        sd_bus_message_get_sender(q->message));
 }
 
 static bool is_connected(const Bus *b, const char *identity, char *const *names) {
@@ -253,7 +257,8 @@ static bool is_connected(const Bus *b, const char *identity, char *const *names)
         if (!at || !streq(at + 1, b->id)) /* of a bus that is no more */
                 return false;
         for (; *names; names++)
-                if (strlen(*names) == (size_t) (at - identity) && strncmp(*names, identity, strlen(*names)) == 0)
+                if (strlen(*names) == (size_t) (at - identity) &&
+                    strncmp(*names, identity, strlen(*names)) == 0)
                         return true;
         return false;
 }
@@ -264,10 +269,12 @@ static int on_names(sd_bus_message *m, void *userdata, sd_bus_error *error _unus
         const Assignment *a;
 
         /* Where the bus does not say, nothing is taken from anybody. */
-        if (sd_bus_message_is_method_error(m, NULL) > 0 || sd_bus_message_read_strv(m, &names) < 0 || !names)
+        if (sd_bus_message_is_method_error(m, NULL) > 0 ||
+            sd_bus_message_read_strv(m, &names) < 0 || !names)
                 return 0;
         HASHMAP_FOREACH(a, engine_inventory(b->engine)->assignments) {
-                if (a->lifetime != LIFETIME_CONNECTION || !a->bus_name || is_connected(b, a->bus_name, names))
+                if (a->lifetime != LIFETIME_CONNECTION || !a->bus_name ||
+                    is_connected(b, a->bus_name, names))
                         continue;
                 if (strv_extend(&gone, a->bus_name) < 0) {
                         log_error("Failed to look after the client %s: out of memory", a->bus_name);
@@ -282,8 +289,8 @@ static int on_names(sd_bus_message *m, void *userdata, sd_bus_error *error _unus
 int clients_check(Bus *b) {
         assert(b);
 
-        return sd_bus_call_method_async(b->bus, NULL, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER, "ListNames", on_names,
-                                        b, NULL);
+        return sd_bus_call_method_async(b->bus, NULL, BUS_DRIVER, BUS_DRIVER_PATH, BUS_DRIVER,
+                                        "ListNames", on_names, b, NULL);
 }
 
 /* ---- the one match ---- */
@@ -325,8 +332,9 @@ int client_watch_update(Bus *b) {
                 b->watch_active = false;
                 return 0;
         }
-        return sd_bus_add_match_async(b->bus, &b->watch,
-                                      "type='signal',sender='" BUS_DRIVER "',path='" BUS_DRIVER_PATH "',"
-                                      "interface='" BUS_DRIVER "',member='NameOwnerChanged',arg2=''",
-                                      on_name_owner_changed, on_watch_installed, b);
+        return sd_bus_add_match_async(
+                b->bus, &b->watch,
+                "type='signal',sender='" BUS_DRIVER "',path='" BUS_DRIVER_PATH "',"
+                "interface='" BUS_DRIVER "',member='NameOwnerChanged',arg2=''",
+                on_name_owner_changed, on_watch_installed, b);
 }

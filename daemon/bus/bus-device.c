@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * org.pciassign1.Device: the twenty-odd cached facts that lists show, and what is done to one function. What the other
- * topics hold comes from GetFacts, read by a worker.
+ * org.pciassign1.Device: the twenty-odd cached facts that lists show, and what is done to one
+ * function. What the other topics hold comes from GetFacts, read by a worker.
  */
 
 #include <assert.h>
@@ -52,7 +52,9 @@ GETTER(get_driver) {
 
 GETTER(get_iommu_group) {
         bool has = DEVICE->facts.link_state[PCI_LINK_IOMMU_GROUP] == FACT_PRESENT;
-        sink_i32(s, has && DEVICE->facts.iommu_group <= INT32_MAX ? (int32_t) DEVICE->facts.iommu_group : -1);
+        sink_i32(s, has && DEVICE->facts.iommu_group <= INT32_MAX
+                            ? (int32_t) DEVICE->facts.iommu_group
+                            : -1);
 }
 
 GETTER(get_iommu) {
@@ -64,7 +66,8 @@ GETTER(get_numa_node) {
 }
 
 GETTER(get_slot) {
-        const PciSlotFacts *slot = inventory_slot(engine_inventory(b->engine), DEVICE->facts.address);
+        const PciSlotFacts *slot =
+                inventory_slot(engine_inventory(b->engine), DEVICE->facts.address);
         sink_string(s, slot ? slot->name : NULL);
 }
 
@@ -171,7 +174,8 @@ static void facts_answered(const EngineAnswer *answer, const Error *error, void 
                 call_fail(q, error);
                 return;
         }
-        int r = json_parse(answer->json, strlen(answer->json), JSON_LIMITS_DEFAULT, &facts, NULL, NULL);
+        int r = json_parse(answer->json, strlen(answer->json), JSON_LIMITS_DEFAULT, &facts, NULL,
+                           NULL);
         if (r >= 0)
                 r = call_new_reply(q, &reply);
         if (r >= 0)
@@ -194,9 +198,10 @@ int device_get_facts(Call *q, Error *err) {
                 return r;
         for (size_t n = 0; topics[n]; n++)
                 if (pci_topic_from_string(topics[n]) < 0)
-                        return error_set(err, ERROR_INVALID, "There is no topic \"%s\"; the first is \"%s\", and the "
-                                         "manual org.pciassign1(5) lists all", topics[n],
-                                         pci_topic_to_string(PCI_TOPIC_IDENTITY));
+                        return error_set(err, ERROR_INVALID,
+                                         "There is no topic \"%s\"; the first is \"%s\", and the "
+                                         "manual org.pciassign1(5) lists all",
+                                         topics[n], pci_topic_to_string(PCI_TOPIC_IDENTITY));
         r = options_read(q->message, rows, ELEMENTSOF(rows), &options, err);
         if (r < 0)
                 return r;
@@ -227,8 +232,9 @@ int device_reset(Call *q, Error *err) {
                 return r;
         Caller c;
         call_caller(q, &c);
-        return engine_reset_device(q->bus->engine, &c, PCI_ADDRESS_TEXT(((Device *) d)->facts.address),
-                                   call_engine_job, q, err);
+        return engine_reset_device(q->bus->engine, &c,
+                                   PCI_ADDRESS_TEXT(((Device *) d)->facts.address), call_engine_job,
+                                   q, err);
 }
 
 /* What a method with no options but its object begins with. */
@@ -255,8 +261,8 @@ int device_quarantine(Call *q, Error *err) {
                 r = device_of_call(q, err, &c, &d);
         if (r < 0)
                 return r;
-        return engine_quarantine_device(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), reason,
-                                        call_engine_job, q, err);
+        return engine_quarantine_device(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address),
+                                        reason, call_engine_job, q, err);
 }
 
 int device_unquarantine(Call *q, Error *err) {
@@ -266,8 +272,8 @@ int device_unquarantine(Call *q, Error *err) {
 
         if (r < 0)
                 return r;
-        return engine_unquarantine_device(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), call_engine_job, q,
-                                          err);
+        return engine_unquarantine_device(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address),
+                                          call_engine_job, q, err);
 }
 
 int device_adopt(Call *q, Error *err) {
@@ -277,7 +283,8 @@ int device_adopt(Call *q, Error *err) {
 
         if (r < 0)
                 return r;
-        return engine_adopt(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), call_engine_job, q, err);
+        return engine_adopt(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), call_engine_job,
+                            q, err);
 }
 
 int device_restore(Call *q, Error *err) {
@@ -287,7 +294,8 @@ int device_restore(Call *q, Error *err) {
 
         if (r < 0)
                 return r;
-        return engine_restore(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address), call_engine_job, q, err);
+        return engine_restore(q->bus->engine, &c, PCI_ADDRESS_TEXT(d->facts.address),
+                              call_engine_job, q, err);
 }
 
 int device_set_virtual_functions(Call *q, Error *err) {
@@ -295,7 +303,8 @@ int device_set_virtual_functions(Call *q, Error *err) {
         static const OptionRow rows[] = {
                 { "driver", OPTION_STRING, offsetof(VfsOptions, driver), PCI_DRIVER_NAME_MAX - 1,
                   .expect = "\"none\", \"host\" or the name of a driver (s)" },
-                { "no-wait", OPTION_BOOL, offsetof(VfsOptions, no_wait), .expect = "a boolean (b)" },
+                { "no-wait", OPTION_BOOL, offsetof(VfsOptions, no_wait),
+                  .expect = "a boolean (b)" },
         };
         uint32_t number;
         void *d;
@@ -311,8 +320,9 @@ int device_set_virtual_functions(Call *q, Error *err) {
                 return r;
         Caller c;
         call_caller(q, &c);
-        return engine_set_numvfs(q->bus->engine, &c, PCI_ADDRESS_TEXT(((Device *) d)->facts.address), number,
-                                 &options, call_engine_job, q, err);
+        return engine_set_numvfs(q->bus->engine, &c,
+                                 PCI_ADDRESS_TEXT(((Device *) d)->facts.address), number, &options,
+                                 call_engine_job, q, err);
 }
 
 /* clang-format off */

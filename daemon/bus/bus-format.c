@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What leaves: errors with their details, JSON documents as dictionaries. The error's body is (message, details), so it
- * is built by hand; the code's name comes from the error table, never from an errno.
+ * What leaves: errors with their details, JSON documents as dictionaries. The error's body is
+ * (message, details), so it is built by hand; the code's name comes from the error table, never
+ * from an errno.
  */
 
 #include <assert.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The gate: the one table of who may call what. Every method of every vtable goes through bus_gate_method(), and a
- * vtable with a method that has no row here is not registered, so a new method cannot be open by oversight. An
- * action is granted to root and the admin group by uid, to others by polkit; GATE_OWNER rows ask nobody where the
- * caller owns the object, GATE_PUBLIC rows only read what the properties show to all. Options may need a second
- * action (force), which their handler requires. Properties are read-only and hold nothing secret.
+ * The gate: the one table of who may call what. Every method of every vtable goes through
+ * bus_gate_method(), and a vtable with a method that has no row here is not registered, so a new
+ * method cannot be open by oversight. An action is granted to root and the admin group by uid, to
+ * others by polkit; GATE_OWNER rows ask nobody where the caller owns the object, GATE_PUBLIC rows
+ * only read what the properties show to all. Options may need a second action (force), which their
+ * handler requires. Properties are read-only and hold nothing secret.
  */
 
 #include <assert.h>
@@ -90,7 +91,8 @@ const GateRow *gate_find(const char *interface, const char *member) {
         assert(member);
 
         for (size_t n = 0; n < ELEMENTSOF(gate_table); n++)
-                if (streq(gate_table[n].member, member) && streq(gate_table[n].interface, interface))
+                if (streq(gate_table[n].member, member) &&
+                    streq(gate_table[n].interface, interface))
                         return &gate_table[n];
         return NULL;
 }
@@ -102,9 +104,11 @@ int gate_check_vtable(const char *interface, const sd_bus_vtable *vtable) {
         for (const sd_bus_vtable *v = vtable; v->type != _SD_BUS_VTABLE_END; v++) {
                 if (v->type != _SD_BUS_VTABLE_METHOD)
                         continue;
-                if (v->x.method.handler != bus_gate_method || !gate_find(interface, v->x.method.member)) {
-                        log_error("Method %s.%s does not go through the gate, or has no row in its table", interface,
-                                  v->x.method.member);
+                if (v->x.method.handler != bus_gate_method ||
+                    !gate_find(interface, v->x.method.member)) {
+                        log_error("Method %s.%s does not go through the gate, or has no row in its "
+                                  "table",
+                                  interface, v->x.method.member);
                         return -EINVAL;
                 }
         }
@@ -116,10 +120,12 @@ int bus_gate_method(sd_bus_message *m, void *userdata _unused_, sd_bus_error *er
         const GateRow *row;
         Call *q;
 
-        /* The message may name no interface: then the vtable's is meant, which only sd-bus knows. */
+        /* The message may name no interface: then the vtable's is meant, which only sd-bus
+         * knows. */
         const char *interface = sd_bus_message_get_interface(m);
         if (!interface)
-                return sd_bus_error_set(error, SD_BUS_ERROR_UNKNOWN_INTERFACE, "The call must name its interface");
+                return sd_bus_error_set(error, SD_BUS_ERROR_UNKNOWN_INTERFACE,
+                                        "The call must name its interface");
         row = gate_find(interface, sd_bus_message_get_member(m));
         if (!row)
                 return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED, "Nobody may call this");
@@ -182,7 +188,8 @@ int gate_details_devices(Call *q, sd_bus_message *m) {
         r = append_detail(m, "owner", owner);
         if (r < 0)
                 return r;
-        if (!names[0] || inventory_resolve(engine_inventory(q->bus->engine), names[0], NULL, &d) < 0)
+        if (!names[0] ||
+            inventory_resolve(engine_inventory(q->bus->engine), names[0], NULL, &d) < 0)
                 return 0; /* the handler says what is wrong */
         char text[32];
         r = append_detail(m, "device", PCI_ADDRESS_TEXT(d->facts.address));

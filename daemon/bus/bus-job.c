@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * org.pciassign1.Job: a plan on its way, step by step. Result is the document that the error's body carries, because
- * some bindings drop that body.
+ * org.pciassign1.Job: a plan on its way, step by step. Result is the document that the error's body
+ * carries, because some bindings drop that body.
  */
 
 #include <assert.h>
@@ -80,10 +80,12 @@ static char *result_text(const Job *j) {
         _cleanup_json_ Json *o = json_new_object();
         Json *details = NULL;
 
-        (void) json_set_string(o, "error", j->result.code == ERROR_NONE ? NULL : error_code_to_string(j->result.code));
+        (void) json_set_string(o, "error",
+                               j->result.code == ERROR_NONE ? NULL
+                                                            : error_code_to_string(j->result.code));
         (void) json_set_string(o, "message", j->result.message);
-        if (j->result.details &&
-            json_parse(j->result.details, strlen(j->result.details), JSON_LIMITS_DEFAULT, &details, NULL, NULL) >= 0)
+        if (j->result.details && json_parse(j->result.details, strlen(j->result.details),
+                                            JSON_LIMITS_DEFAULT, &details, NULL, NULL) >= 0)
                 (void) json_set(o, "details", details);
         return json_to_text(o, false); /* NULL if any of it failed */
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * ListDevices and ListAssignments: filtered and in pages, so that a list of any length never holds the event loop for
- * long. A page ends at its limit or when enough has been looked at; `next` is the key of the last one looked at, and ""
- * at the end. A row is the object's properties, and its path as "Object". Devices come by address, so a page after a
- * cursor stays right when others come and go.
+ * ListDevices and ListAssignments: filtered and in pages, so that a list of any length never holds
+ * the event loop for long. A page ends at its limit or when enough has been looked at; `next` is
+ * the key of the last one looked at, and "" at the end. A row is the object's properties, and its
+ * path as "Object". Devices come by address, so a page after a cursor stays right when others come
+ * and go.
  */
 
 #include <assert.h>
@@ -62,7 +63,8 @@ static const char *const device_states[] = {
 };
 
 #define FIELD(member) offsetof(DeviceFilter, member)
-#define PATTERN(key, member) { key, OPTION_STRING, FIELD(member), DEVICE_NAME_SIZE_MAX, .expect = "a pattern (s)" }
+#define PATTERN(key, member) \
+        { key, OPTION_STRING, FIELD(member), DEVICE_NAME_SIZE_MAX, .expect = "a pattern (s)" }
 /* clang-format off */
 static const OptionRow device_rows[] = {
         PATTERN("address", address),
@@ -104,8 +106,10 @@ static bool device_matches(const DeviceFilter *f, const Device *d) {
         int64_t group = grouped ? (int64_t) facts->iommu_group : -1;
 
         return matches_text(f->address, PCI_ADDRESS_TEXT(facts->address)) &&
-               matches_hex(f->vendor, 4, facts->vendor) && matches_hex(f->device, 4, facts->device) &&
-               matches_hex(f->class, 6, facts->class_code) && matches_text(f->driver, facts->driver) &&
+               matches_hex(f->vendor, 4, facts->vendor) &&
+               matches_hex(f->device, 4, facts->device) &&
+               matches_hex(f->class, 6, facts->class_code) &&
+               matches_text(f->driver, facts->driver) &&
                matches_text(f->owner, d->assignment ? d->assignment->owner : NULL) &&
                matches_text(f->kind, pci_kind_to_string(pci_kind_from_class(facts->class_code))) &&
                (f->state < 0 || (int) device_get_state(d) == f->state) &&
@@ -115,19 +119,25 @@ static bool device_matches(const DeviceFilter *f, const Device *d) {
 }
 
 static int device_filter_read(Call *q, DeviceFilter *f, PciAddress *ret_after, Error *err) {
-        *f = (DeviceFilter) { .state = -1, .assignable = -1, .group = ANY, .numa_node = ANY, .limit = PAGE_MAX };
+        *f = (DeviceFilter){
+                .state = -1, .assignable = -1, .group = ANY, .numa_node = ANY, .limit = PAGE_MAX
+        };
         int r = options_read(q->message, device_rows, ELEMENTSOF(device_rows), f, err);
         if (r < 0)
                 return r;
         if (!is_hex(f->vendor, 4, 4) || !is_hex(f->device, 4, 4))
-                return error_set(err, ERROR_INVALID,
-                                 "Options \"vendor\" and \"device\" must be four hexadecimal digits");
+                return error_set(
+                        err, ERROR_INVALID,
+                        "Options \"vendor\" and \"device\" must be four hexadecimal digits");
         if (!is_hex(f->class, 2, 6))
-                return error_set(err, ERROR_INVALID, "Option \"class\" must be two to six hexadecimal digits");
+                return error_set(err, ERROR_INVALID,
+                                 "Option \"class\" must be two to six hexadecimal digits");
         if (f->limit == 0)
-                return error_set(err, ERROR_INVALID, "Option \"limit\" must be a number from 1 to 256");
+                return error_set(err, ERROR_INVALID,
+                                 "Option \"limit\" must be a number from 1 to 256");
         if (f->after && pci_address_parse(f->after, ret_after) < 0)
-                return error_set(err, ERROR_INVALID, "Option \"after\" must be the address that was returned as next");
+                return error_set(err, ERROR_INVALID,
+                                 "Option \"after\" must be the address that was returned as next");
         return 0;
 }
 
@@ -162,8 +172,10 @@ static int fill_devices(Bus *b, sd_bus_message *m, const DeviceFilter *f, size_t
         r = sd_bus_message_close_container(m);
         if (r < 0)
                 return r;
-        return sd_bus_message_append_basic(m, 's', n >= i->n_devices || n == 0 ? "" :
-                                                   PCI_ADDRESS_TEXT(i->sorted[n - 1]->facts.address));
+        return sd_bus_message_append_basic(
+                m, 's',
+                n >= i->n_devices || n == 0 ? ""
+                                            : PCI_ADDRESS_TEXT(i->sorted[n - 1]->facts.address));
 }
 
 int list_devices(Call *q, Error *err) {
@@ -219,14 +231,15 @@ static const OptionRow assignment_rows[] = {
 /* clang-format on */
 
 static bool assignment_matches(const AssignmentFilter *f, const Assignment *a) {
-        return matches_text(f->owner, a->owner) && (!f->label || (a->labels && strv_contains(a->labels, f->label))) &&
+        return matches_text(f->owner, a->owner) &&
+               (!f->label || (a->labels && strv_contains(a->labels, f->label))) &&
                (f->uid == UID_UNSET || a->creator_uid == f->uid) &&
                (!f->request || streq_ptr(a->request_id, f->request)) &&
                (f->state < 0 || (int) a->state == f->state);
 }
 
-/* In the order in which they were made. A cursor that has gone meanwhile starts anew: rows may come twice, none is
- * lost. */
+/* In the order in which they were made. A cursor that has gone meanwhile starts anew: rows may come
+ * twice, none is lost. */
 static int fill_assignments(Bus *b, sd_bus_message *m, const AssignmentFilter *f) {
         const Inventory *i = engine_inventory(b->engine);
         const char *last = NULL;
@@ -267,7 +280,8 @@ int list_assignments(Call *q, Error *err) {
         if (r < 0)
                 return r;
         if (f.limit == 0)
-                return error_set(err, ERROR_INVALID, "Option \"limit\" must be a number from 1 to 256");
+                return error_set(err, ERROR_INVALID,
+                                 "Option \"limit\" must be a number from 1 to 256");
         r = call_new_reply(q, &reply);
         if (r >= 0)
                 r = fill_assignments(q->bus, reply, &f);

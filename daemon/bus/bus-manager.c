@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * org.pciassign1.Manager: what concerns the whole host, and the way from names to objects. Each handler reads its
- * arguments, hands them to the engine and shapes the answer.
+ * org.pciassign1.Manager: what concerns the whole host, and the way from names to objects. Each
+ * handler reads its arguments, hands them to the engine and shapes the answer.
  */
 
 #include <assert.h>
@@ -128,7 +128,8 @@ static int assign_arguments_read(Call *q, bool matching, AssignArguments *a, Err
                 .pidfd = -EBADF,
         };
         int r = matching ? match_read_wants(q->message, err, &a->wants, &a->n_wants)
-                         : options_read_names(q->message, "devices", PLAN_DEVICES_MAX, err, &a->devices);
+                         : options_read_names(q->message, "devices", PLAN_DEVICES_MAX, err,
+                                              &a->devices);
         if (r < 0)
                 return r;
         r = options_read_string(q->message, "owner", OWNER_MAX - 1, err, &a->owner);
@@ -141,11 +142,13 @@ static int assign_arguments_read(Call *q, bool matching, AssignArguments *a, Err
         if (!matching && !a->devices[0])
                 return error_set(err, ERROR_INVALID, "No device is named; name one at least");
         if (a->force != !!a->reason)
-                return error_set(err, ERROR_INVALID, "Options \"force\" and \"reason\" go together; say why");
+                return error_set(err, ERROR_INVALID,
+                                 "Options \"force\" and \"reason\" go together; say why");
         return 0;
 }
 
-/* What some options need beyond the method's own action: to override, and to name another user than oneself. */
+/* What some options need beyond the method's own action: to override, and to name another user than
+ * oneself. */
 static int require_for_arguments(Call *q, const AssignArguments *a, Error *err) {
         if (a->force) {
                 int r = call_require(q, ACTION_FORCE, err);
@@ -188,7 +191,8 @@ static void assign_answered(const EngineAnswer *answer, const Error *error, void
         assert(answer->assignment);
         int r = call_new_reply(q, &reply);
         if (r >= 0)
-                r = sd_bus_message_append(reply, "oo", bus_path_assignment(answer->assignment->id).text,
+                r = sd_bus_message_append(reply, "oo",
+                                          bus_path_assignment(answer->assignment->id).text,
                                           bus_path_running_job(answer->job).text);
         if (answer->assignment->lifetime == LIFETIME_CONNECTION)
                 call_finish_if_present(q, TAKE_PTR(reply), r);
@@ -328,7 +332,8 @@ int manager_get_assignment(Call *q, Error *err) {
                 return r;
         const Assignment *a = inventory_assignment(engine_inventory(q->bus->engine), id);
         if (!a)
-                return error_set(err, ERROR_NOT_FOUND, "There is no assignment %s; ListAssignments has all", id);
+                return error_set(err, ERROR_NOT_FOUND,
+                                 "There is no assignment %s; ListAssignments has all", id);
         return reply_path(q, bus_path_assignment(a->id), err);
 }
 

@@ -57,7 +57,8 @@ int match_read_wants(sd_bus_message *m, Error *err, Want **ret, size_t *ret_n) {
                 return r;
         while ((r = sd_bus_message_enter_container(m, 'r', "a{sv}u")) > 0) {
                 if (n >= WANTS_MAX)
-                        return error_set(err, ERROR_INVALID, "Argument \"wants\" has more than %u elements", WANTS_MAX);
+                        return error_set(err, ERROR_INVALID,
+                                         "Argument \"wants\" has more than %u elements", WANTS_MAX);
                 r = read_want(m, err, wants + n++);
                 if (r < 0)
                         return r;

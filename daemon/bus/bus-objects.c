@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The object tree: one fallback vtable and one node enumerator per kind of object, whatever their number. Properties
- * come from the tables of the classes. GetManagedObjects is answered by hand in one pass, because sd-bus would look
- * each object up once per property; the standard interfaces, which every object has, are left out of it.
+ * The object tree: one fallback vtable and one node enumerator per kind of object, whatever their
+ * number. Properties come from the tables of the classes. GetManagedObjects is answered by hand in
+ * one pass, because sd-bus would look each object up once per property; the standard interfaces,
+ * which every object has, are left out of it.
  */
 
 #include <assert.h>
@@ -34,8 +35,9 @@ static Bus *bus_of_current_slot(sd_bus *bus) {
         return sd_bus_slot_get_userdata(sd_bus_get_current_slot(bus));
 }
 
-int bus_property_get(sd_bus *bus, const char *path _unused_, const char *interface, const char *property,
-                     sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
+int bus_property_get(sd_bus *bus, const char *path _unused_, const char *interface,
+                     const char *property, sd_bus_message *reply, void *userdata,
+                     sd_bus_error *error _unused_) {
         const ObjectClass *c = class_by_interface(interface);
         Bus *b = bus_of_current_slot(bus);
         assert(c);
@@ -141,7 +143,8 @@ static int append_all_objects(Bus *b, sd_bus_message *m) {
 static int on_manager_path(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
         Bus *b = userdata;
 
-        if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects") <= 0 ||
+        if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus.ObjectManager",
+                                          "GetManagedObjects") <= 0 ||
             !sd_bus_message_has_signature(m, ""))
                 return 0;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -199,11 +202,13 @@ static int enumerate_map(ObjectKind kind, const Hashmap *map, char ***nodes) {
         return 1;
 }
 
-#define DEFINE_ENUMERATE(name, kind, map)                                                          \
-        static int name(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata,         \
-                        char ***ret_nodes, sd_bus_error *error _unused_) {                         \
-                Bus *b = userdata;                                                                 \
-                return b->engine ? enumerate_map(kind, engine_inventory(b->engine)->map, ret_nodes) : 0; \
+#define DEFINE_ENUMERATE(name, kind, map)                                                         \
+        static int name(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata,        \
+                        char ***ret_nodes, sd_bus_error *error _unused_) {                        \
+                Bus *b = userdata;                                                                \
+                return b->engine                                                                  \
+                               ? enumerate_map(kind, engine_inventory(b->engine)->map, ret_nodes) \
+                               : 0;                                                               \
         }
 DEFINE_ENUMERATE(enumerate_devices, OBJECT_DEVICE, devices)
 DEFINE_ENUMERATE(enumerate_groups, OBJECT_GROUP, groups)
@@ -223,7 +228,8 @@ static int register_class(sd_bus *bus, const ObjectClass *c, ObjectKind kind, Bu
                 return r;
         if (!c->prefix)
                 return sd_bus_add_object_vtable(bus, NULL, BUS_PATH, c->interface, c->vtable, b);
-        r = sd_bus_add_fallback_vtable(bus, NULL, c->prefix, c->interface, c->vtable, finders[kind], b);
+        r = sd_bus_add_fallback_vtable(bus, NULL, c->prefix, c->interface, c->vtable, finders[kind],
+                                       b);
         if (r < 0)
                 return r;
         return sd_bus_add_node_enumerator(bus, NULL, c->prefix, enumerators[kind], b);
@@ -249,5 +255,6 @@ int bus_register_objects(sd_bus *bus, bool simulated, Bus *b) {
         r = gate_check_vtable(BUS_INTERFACE_SIMULATOR, simulator_vtable);
         if (r < 0)
                 return r;
-        return sd_bus_add_object_vtable(bus, NULL, BUS_PATH, BUS_INTERFACE_SIMULATOR, simulator_vtable, b);
+        return sd_bus_add_object_vtable(bus, NULL, BUS_PATH, BUS_INTERFACE_SIMULATOR,
+                                        simulator_vtable, b);
 }

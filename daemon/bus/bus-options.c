@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Arguments from strangers: dictionaries of options by one table per method, lists of names, strings. Everything is
- * bounded before it is copied; an unknown key, a key given twice, a wrong type and a wrong value are refused with the
- * key and what was expected. Values of strings and descriptors stay the message's.
+ * Arguments from strangers: dictionaries of options by one table per method, lists of names,
+ * strings. Everything is bounded before it is copied; an unknown key, a key given twice, a wrong
+ * type and a wrong value are refused with the key and what was expected. Values of strings and
+ * descriptors stay the message's.
  */
 
 #include <assert.h>
@@ -25,10 +26,12 @@ static int unknown_key(const char *key, const OptionRow *rows, size_t n_rows, Er
         if (!string_is_safe(key, KEY_SHOWN_MAX))
                 key = "(unprintable)";
         if (n_rows == 0)
-                return error_set(err, ERROR_INVALID, "Unknown option \"%s\"; none is known here", key);
+                return error_set(err, ERROR_INVALID, "Unknown option \"%s\"; none is known here",
+                                 key);
         for (size_t n = 0; n < n_rows; n++)
                 strbuf_addf(&b, "%s%s", n > 0 ? ", " : "", rows[n].key);
-        return error_set(err, ERROR_INVALID, "Unknown option \"%s\"; known are: %s", key, strempty(b.data));
+        return error_set(err, ERROR_INVALID, "Unknown option \"%s\"; known are: %s", key,
+                         strempty(b.data));
 }
 
 static int wrong(const OptionRow *row, const char *found, Error *err) {
@@ -125,9 +128,12 @@ static int read_labels(sd_bus_message *m, const OptionRow *row, char ***to, Erro
         while ((r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0) {
                 if (++n > LABELS_MAX)
                         return wrong(row, NULL, err);
-                if (!label_key_is_valid(key) || (!isempty(value) && !string_is_safe(value, LABEL_SIZE_MAX)))
-                        return error_set(err, ERROR_INVALID, "Option \"%s\" must have keys and values of printable "
-                                         "UTF-8, at most 256 bytes each, and no = in a key", row->key);
+                if (!label_key_is_valid(key) ||
+                    (!isempty(value) && !string_is_safe(value, LABEL_SIZE_MAX)))
+                        return error_set(err, ERROR_INVALID,
+                                         "Option \"%s\" must have keys and values of printable "
+                                         "UTF-8, at most 256 bytes each, and no = in a key",
+                                         row->key);
                 _cleanup_free_ char *label = strjoinf("%s=%s", key, value);
                 if (!label || strv_extend(&v, label) < 0)
                         return -ENOMEM;
@@ -165,8 +171,8 @@ static int read_value(sd_bus_message *m, const OptionRow *row, void *to, Error *
         return -EINVAL;
 }
 
-static int read_entry(sd_bus_message *m, const OptionRow *rows, size_t n_rows, uint32_t *seen, void *target,
-                      Error *err) {
+static int read_entry(sd_bus_message *m, const OptionRow *rows, size_t n_rows, uint32_t *seen,
+                      void *target, Error *err) {
         const char *key, *contents;
 
         int r = sd_bus_message_read_basic(m, 's', &key);
@@ -195,7 +201,8 @@ static int read_entry(sd_bus_message *m, const OptionRow *rows, size_t n_rows, u
         return sd_bus_message_exit_container(m);
 }
 
-int options_read(sd_bus_message *m, const OptionRow *rows, size_t n_rows, void *target, Error *err) {
+int options_read(sd_bus_message *m, const OptionRow *rows, size_t n_rows, void *target,
+                 Error *err) {
         assert(m);
         assert(rows || n_rows == 0);
         assert(n_rows <= OPTIONS_MAX);
@@ -235,10 +242,13 @@ int options_read_names(sd_bus_message *m, const char *what, size_t max, Error *e
                 return r;
         while ((r = sd_bus_message_read_basic(m, 's', &s)) > 0) {
                 if (n >= max)
-                        return error_set(err, ERROR_INVALID, "Argument \"%s\" has more than %zu elements", what, max);
+                        return error_set(err, ERROR_INVALID,
+                                         "Argument \"%s\" has more than %zu elements", what, max);
                 if (!string_is_safe(s, DEVICE_NAME_SIZE_MAX))
-                        return error_set(err, ERROR_INVALID, "Element %zu of argument \"%s\" must be 1 to %u bytes of "
-                                         "printable UTF-8", n + 1, what, DEVICE_NAME_SIZE_MAX);
+                        return error_set(err, ERROR_INVALID,
+                                         "Element %zu of argument \"%s\" must be 1 to %u bytes of "
+                                         "printable UTF-8",
+                                         n + 1, what, DEVICE_NAME_SIZE_MAX);
                 if (n + 1 >= allocated) {
                         allocated = MAX(allocated * 2, (size_t) 8);
                         char **grown = reallocarray(v, allocated, sizeof(char *));
@@ -265,7 +275,8 @@ int options_read_names(sd_bus_message *m, const char *what, size_t max, Error *e
         return 0;
 }
 
-int options_read_string(sd_bus_message *m, const char *what, size_t max, Error *err, const char **ret) {
+int options_read_string(sd_bus_message *m, const char *what, size_t max, Error *err,
+                        const char **ret) {
         assert(m);
         assert(what);
         assert(ret);
@@ -275,7 +286,8 @@ int options_read_string(sd_bus_message *m, const char *what, size_t max, Error *
         if (r < 0)
                 return r;
         if (!string_is_safe(s, max))
-                return error_set(err, ERROR_INVALID, "Argument \"%s\" must be 1 to %zu bytes of printable UTF-8", what,
+                return error_set(err, ERROR_INVALID,
+                                 "Argument \"%s\" must be 1 to %zu bytes of printable UTF-8", what,
                                  max);
         *ret = s;
         return 0;

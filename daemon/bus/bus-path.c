@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Object paths: …/device/<escaped address>, …/group/<number>, …/assignment/<id>, …/job/<number>. A path is decoded
- * strictly: what does not come out as the same text again names nothing, so that no object answers on two paths. The
- * escaping is that of sd_bus_path_encode(), done without allocation because every reply with many objects needs it.
+ * Object paths: …/device/<escaped address>, …/group/<number>, …/assignment/<id>, …/job/<number>. A
+ * path is decoded strictly: what does not come out as the same text again names nothing, so that no
+ * object answers on two paths. The escaping is that of sd_bus_path_encode(), done without
+ * allocation because every reply with many objects needs it.
  */
 
 #include <assert.h>
@@ -105,7 +106,8 @@ static void *find_device(const Inventory *i, const char *path) {
         _cleanup_free_ char *text = NULL;
         PciAddress a;
 
-        if (sd_bus_path_decode(path, BUS_PATH_DEVICE, &text) <= 0 || pci_address_parse(text, &a) < 0)
+        if (sd_bus_path_decode(path, BUS_PATH_DEVICE, &text) <= 0 ||
+            pci_address_parse(text, &a) < 0)
                 return NULL;
         return inventory_device(i, a);
 }
@@ -114,7 +116,8 @@ static void *find_numbered(const Inventory *i, ObjectKind kind, const char *id) 
         uint64_t n;
 
         if (kind == OBJECT_GROUP)
-                return parse_u64(id, 10, UINT32_MAX, &n) < 0 ? NULL : inventory_group(i, (uint32_t) n);
+                return parse_u64(id, 10, UINT32_MAX, &n) < 0 ? NULL
+                                                             : inventory_group(i, (uint32_t) n);
         return parse_u64(id, 10, UINT64_MAX, &n) < 0 ? NULL : inventory_job(i, n);
 }
 

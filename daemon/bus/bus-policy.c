@@ -29,7 +29,8 @@ int manager_check_policy(Call *q, Error *err) {
                 return r;
         size_t n = strlen(text);
         if (n > POLICY_FILE_MAX)
-                return error_set(err, ERROR_INVALID, "The text has %zu bytes, more than %u", n, POLICY_FILE_MAX);
+                return error_set(err, ERROR_INVALID, "The text has %zu bytes, more than %u", n,
+                                 POLICY_FILE_MAX);
         r = engine_check_policy(q->bus->engine, n > 0 ? text : NULL, n, err, &json);
         if (r < 0)
                 return r;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * polkit, always asynchronous. The subject is the caller's unique bus name, never a process id, which can be
- * raced. Only a plain "is authorised" grants: a challenge, an error, no answer in time, a malformed answer and an
- * absent polkit all refuse. The request owns the call; when the request goes, the answer is not listened to any
- * more.
+ * polkit, always asynchronous. The subject is the caller's unique bus name, never a process id,
+ * which can be raced. Only a plain "is authorised" grants: a challenge, an error, no answer in
+ * time, a malformed answer and an absent polkit all refuse. The request owns the call; when the
+ * request goes, the answer is not listened to any more.
  */
 
 #include <assert.h>
@@ -21,10 +21,11 @@
 static int refuse(Call *q, bool challenge, const char *why, Error *err) {
         const char *action = gate_action_to_string(q->asking);
 
-        int r = error_set(err, ERROR_NOT_AUTHORIZED, "%s needs the authorisation %s%s: %s", q->row->member,
-                          POLKIT_ACTION_PREFIX, action, why);
-        error_take_details(err, strjoinf("{\"action\":\"%s%s\",\"challenge\":%s}", POLKIT_ACTION_PREFIX, action,
-                                         challenge ? "true" : "false"));
+        int r = error_set(err, ERROR_NOT_AUTHORIZED, "%s needs the authorisation %s%s: %s",
+                          q->row->member, POLKIT_ACTION_PREFIX, action, why);
+        error_take_details(err,
+                           strjoinf("{\"action\":\"%s%s\",\"challenge\":%s}", POLKIT_ACTION_PREFIX,
+                                    action, challenge ? "true" : "false"));
         return r;
 }
 
@@ -33,9 +34,12 @@ static int read_answer(Call *q, sd_bus_message *m, Error *err) {
 
         if (sd_bus_message_is_method_error(m, NULL) > 0) {
                 const sd_bus_error *e = sd_bus_message_get_error(m);
-                if (sd_bus_error_has_names(e, SD_BUS_ERROR_SERVICE_UNKNOWN, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
-                        return refuse(q, false, "polkit is not running; ask as root or as a member of the group "
-                                      SERVICE_GROUP, err);
+                if (sd_bus_error_has_names(e, SD_BUS_ERROR_SERVICE_UNKNOWN,
+                                           SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+                        return refuse(q, false,
+                                      "polkit is not running; ask as root or as a member of the "
+                                      "group " SERVICE_GROUP,
+                                      err);
                 return refuse(q, false, "polkit did not answer", err);
         }
         if (sd_bus_message_enter_container(m, 'r', "bba{ss}") <= 0 ||
@@ -44,7 +48,8 @@ static int read_answer(Call *q, sd_bus_message *m, Error *err) {
         if (authorised)
                 return 0;
         if (challenge)
-                return refuse(q, true, "a password must be given, which the call did not allow", err);
+                return refuse(q, true, "a password must be given, which the call did not allow",
+                              err);
         return refuse(q, false, "the administrator's rules refuse it", err);
 }
 
@@ -69,12 +74,13 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error _unu
 
 static int make_question(Call *q, GateAction action, bool interactive, sd_bus_message **ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        _cleanup_free_ char *name = strjoinf("%s%s", POLKIT_ACTION_PREFIX, gate_action_to_string(action));
+        _cleanup_free_
+        char *name = strjoinf("%s%s", POLKIT_ACTION_PREFIX, gate_action_to_string(action));
 
         if (!name)
                 return -ENOMEM;
-        int r = sd_bus_message_new_method_call(q->bus->bus, &m, POLKIT_NAME, POLKIT_PATH, POLKIT_INTERFACE,
-                                               "CheckAuthorization");
+        int r = sd_bus_message_new_method_call(q->bus->bus, &m, POLKIT_NAME, POLKIT_PATH,
+                                               POLKIT_INTERFACE, "CheckAuthorization");
         if (r < 0)
                 return r;
         r = sd_bus_message_append(m, "(sa{sv})s", "system-bus-name", 1, "name", "s",

@@ -39,9 +39,10 @@ struct Bus {
         uint64_t watch_epoch;     /* grows with each confirmation */
         char id[33];              /* of this bus; "" until it is connected */
 
-        Hashmap *shadows;         /* object's address → Shadow: what was last shown of it */
-        ListLink dirty;           /* Shadow.link */
-        ListLink progress;        /* Shadow.link: running jobs, of which nothing but progress is to be told */
+        Hashmap *shadows;  /* object's address → Shadow: what was last shown of it */
+        ListLink dirty;    /* Shadow.link */
+        ListLink progress; /* Shadow.link: running jobs, of which nothing but progress is to be
+                            * told */
         struct sd_event_source *flush, *progress_timer;
 
         size_t property_hint;     /* the row after the one that was read last */
@@ -138,8 +139,8 @@ typedef enum GateAction {
         _ACTION_MAX,
 } GateAction;
 
-/* Parses, calls the engine, formats. 1: replied; 0: parked, the engine's reply will come or call_require() asks;
- * negative with err filled: the error is sent. */
+/* Parses, calls the engine, formats. 1: replied; 0: parked, the engine's reply will come or
+ * call_require() asks; negative with err filled: the error is sent. */
 typedef int (*CallHandler)(Call *q, Error *err);
 /* Fills in what polkit may show and match on. */
 typedef int (*GateDetails)(Call *q, sd_bus_message *m);
@@ -182,9 +183,10 @@ struct Call {
         sd_bus_message *message;
         const GateRow *row;
         CallStage stage;
-        bool counted;          /* against the quota */
-        bool gone;             /* the caller has left: no reply */
-        uint64_t watch_epoch;  /* of the bus when it came; 0: nobody would have seen the caller leave */
+        bool counted;         /* against the quota */
+        bool gone;            /* the caller has left: no reply */
+        uint64_t watch_epoch; /* of the bus when it came; 0: nobody would have seen the caller
+                               * leave */
         bool have_credentials;
         uid_t uid;
         uint32_t pid;
@@ -203,7 +205,8 @@ Call *call_free(Call *q);
 DEFINE_CLEANUP(Call *, call_free);
 /* Takes the request over: goes as far as it can without waiting. */
 void call_advance(Call *q);
-/* From a handler. 1: granted; 0: polkit is asked, return 0; the handler runs again from its start. */
+/* From a handler. 1: granted; 0: polkit is asked, return 0; the handler runs again from its
+ * start. */
 int call_require(Call *q, GateAction action, Error *err);
 bool call_is_granted(const Call *q, GateAction action);
 void call_caller(const Call *q, Caller *ret);
@@ -213,7 +216,8 @@ int call_find(Call *q, ObjectKind kind, Error *err, void **ret);
 int call_new_reply(Call *q, sd_bus_message **ret);
 /* From handlers: sends and returns 1, or -errno with err. Takes the message over. */
 int call_reply(Call *q, sd_bus_message *reply, int r, Error *err);
-/* From engine callbacks: ends the request with the reply (taken over), or with an error when r < 0. */
+/* From engine callbacks: ends the request with the reply (taken over), or with an error when r <
+ * 0. */
 void call_finish(Call *q, sd_bus_message *reply, int r);
 void call_fail(Call *q, const Error *error);
 /* As call_finish(), but says nothing and forgets the client where it has left meanwhile. */
@@ -243,7 +247,8 @@ Gids *gids_unref(Gids *g);
 
 struct Client {
         char *name;
-        char *identity; /* name@bus: unique names repeat on another bus, and assignments outlive a bus */
+        char *identity; /* name@bus: unique names repeat on another bus, and assignments outlive a
+                           bus */
         ListLink link;
         uid_t uid;
         uint32_t pid;
@@ -267,22 +272,23 @@ int client_watch_update(Bus *b);
 /* ---- bus-options.c: a{sv} of options, one table per method ---- */
 
 typedef enum OptionType {
-        OPTION_STRING, /* const char *, borrowed from the message; 1 to max bytes, no control characters */
+        OPTION_STRING, /* const char *, borrowed from the message; 1 to max bytes, no control
+                          characters */
         OPTION_BOOL,
         OPTION_TRISTATE, /* int, from a boolean; the caller presets -1 for "not given" */
-        OPTION_U32,    /* uint32_t */
-        OPTION_I32,    /* int32_t */
-        OPTION_U64,    /* uint64_t */
-        OPTION_FD,     /* int, borrowed from the message */
-        OPTION_LABELS, /* char **: "key=value", owned by the target */
-        OPTION_CHOICE, /* int; a string of choices[] */
+        OPTION_U32,      /* uint32_t */
+        OPTION_I32,      /* int32_t */
+        OPTION_U64,      /* uint64_t */
+        OPTION_FD,       /* int, borrowed from the message */
+        OPTION_LABELS,   /* char **: "key=value", owned by the target */
+        OPTION_CHOICE,   /* int; a string of choices[] */
 } OptionType;
 
 typedef struct OptionRow {
         const char *key;
         OptionType type;
-        size_t offset;              /* of the target's member */
-        uint64_t max;               /* bytes of a string, or the largest number; 0: no limit but the type's */
+        size_t offset; /* of the target's member */
+        uint64_t max;  /* bytes of a string, or the largest number; 0: no limit but the type's */
         const char *const *choices; /* n_choices of them; a NULL one cannot be chosen */
         size_t n_choices;
         const char *expect;         /* for the error */
@@ -295,7 +301,8 @@ int options_read_none(sd_bus_message *m, Error *err);
 /* Reads an "as" of at most max names. */
 int options_read_names(sd_bus_message *m, const char *what, size_t max, Error *err, char ***ret);
 /* Reads an "s" of at most max bytes of printable UTF-8. Borrowed. */
-int options_read_string(sd_bus_message *m, const char *what, size_t max, Error *err, const char **ret);
+int options_read_string(sd_bus_message *m, const char *what, size_t max, Error *err,
+                        const char **ret);
 /* a(a{sv}u): malloc'd, WANTS_MAX at most; texts stay the message's. (bus-match.c) */
 int match_read_wants(sd_bus_message *m, Error *err, Want **ret, size_t *ret_n);
 #define DEVICE_NAME_SIZE_MAX 255U

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * org.pciassign1.Simulator: time and mishaps of the simulated host. Registered with --simulate only, which never runs
- * on the machine's own system bus.
+ * org.pciassign1.Simulator: time and mishaps of the simulated host. Registered with --simulate
+ * only, which never runs on the machine's own system bus.
  */
 
 #include <assert.h>
@@ -45,9 +45,12 @@ static int simulated(int r, PciAddress a, Error *err) {
         if (r >= 0)
                 return 0;
         if (r == -ENODEV || r == -ENOENT)
-                return error_set(err, ERROR_NOT_FOUND, "The simulated host has no function %s, or it is not in that "
-                                 "state", PCI_ADDRESS_TEXT(a));
-        return error_set(err, ERROR_FAILED, "The simulated host refuses %s: error %d", PCI_ADDRESS_TEXT(a), -r);
+                return error_set(err, ERROR_NOT_FOUND,
+                                 "The simulated host has no function %s, or it is not in that "
+                                 "state",
+                                 PCI_ADDRESS_TEXT(a));
+        return error_set(err, ERROR_FAILED, "The simulated host refuses %s: error %d",
+                         PCI_ADDRESS_TEXT(a), -r);
 }
 
 int simulator_advance(Call *q, Error *err) {
@@ -106,7 +109,8 @@ int simulator_inject(Call *q, Error *err) {
                 return error_set(err, ERROR_INVALID, "There is no step \"%s\"", step);
         fault.kind = sim_fault_kind_from_string(a.kind);
         if ((int) fault.kind < 0 || fault.kind >= _SIM_FAULT_KIND_MAX)
-                return error_set(err, ERROR_INVALID, "Option \"kind\" must be %s", inject_rows[0].expect);
+                return error_set(err, ERROR_INVALID, "Option \"kind\" must be %s",
+                                 inject_rows[0].expect);
         fault.error = (int) a.error;
         fault.delay = a.delay;
         fault.times = a.times;
@@ -173,7 +177,8 @@ int simulator_surprise_remove(Call *q, Error *err) {
         return simulator_act(q, host_sim_surprise_remove, err);
 }
 
-static int act_on_driver(Call *q, int (*act)(Host *h, PciAddress a, const char *driver), Error *err) {
+static int act_on_driver(Call *q, int (*act)(Host *h, PciAddress a, const char *driver),
+                         Error *err) {
         const char *driver;
         PciAddress a;
 
@@ -184,7 +189,8 @@ static int act_on_driver(Call *q, int (*act)(Host *h, PciAddress a, const char *
         if (r < 0)
                 return r;
         if (!isempty(driver) && !string_is_safe(driver, PCI_DRIVER_NAME_MAX - 1))
-                return error_set(err, ERROR_INVALID, "Argument \"driver\" must be a driver's name, or empty for none");
+                return error_set(err, ERROR_INVALID,
+                                 "Argument \"driver\" must be a driver's name, or empty for none");
         Host *h = simulated_host(q, err);
         if (!h)
                 return -EOPNOTSUPP;
@@ -243,7 +249,8 @@ int simulator_report_error(Call *q, Error *err) {
         kind = sim_error_kind_from_string(severity);
         if ((int) kind < 0)
                 return error_set(err, ERROR_INVALID,
-                                 "Argument \"severity\" must be \"correctable\", \"non-fatal\", \"fatal\" or \"dpc\"");
+                                 "Argument \"severity\" must be \"correctable\", \"non-fatal\", "
+                                 "\"fatal\" or \"dpc\"");
         Host *h = simulated_host(q, err);
         if (!h)
                 return -EOPNOTSUPP;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A property's value is written once, into a sink: either a message, or a hash by which the daemon knows what has
- * changed since it was last signalled. So that a value and its change can never be computed by two pieces of code.
+ * A property's value is written once, into a sink: either a message, or a hash by which the daemon
+ * knows what has changed since it was last signalled. So that a value and its change can never be
+ * computed by two pieces of code.
  */
 
 #include <assert.h>

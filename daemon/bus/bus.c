@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The connection: opened without waiting, objects registered before the name is asked for, so that whoever finds
- * the name finds everything. A connection or a name that is lost ends the loop with failure, and the service
- * manager starts the daemon again: nothing is lost by that, since all state is in the journal and the kernel.
- * Never a synchronous call.
+ * The connection: opened without waiting, objects registered before the name is asked for, so that
+ * whoever finds the name finds everything. A connection or a name that is lost ends the loop with
+ * failure, and the service manager starts the daemon again: nothing is lost by that, since all
+ * state is in the journal and the kernel. Never a synchronous call.
  */
 
 #include <assert.h>
@@ -84,7 +84,9 @@ int bus_new(struct sd_event *event, Engine *engine, const BusOptions *options, B
         if (!b->clients)
                 return -ENOMEM;
 
-        int r = connect_bus(options->address ? options->address : "unix:path=/run/dbus/system_bus_socket", &b->bus);
+        int r = connect_bus(options->address ? options->address
+                                             : "unix:path=/run/dbus/system_bus_socket",
+                            &b->bus);
         if (r < 0)
                 return r;
         r = sd_bus_attach_event(b->bus, event, SD_EVENT_PRIORITY_NORMAL);
@@ -157,7 +159,8 @@ static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *error _unuse
         }
         int r = clients_check(b);
         if (r < 0)
-                (void) log_error_errno(r, "Failed to look after clients of earlier assignments: %m");
+                (void) log_error_errno(r,
+                                       "Failed to look after clients of earlier assignments: %m");
         if (b->ready)
                 b->ready(b->ready_userdata);
         return 0;
@@ -169,8 +172,9 @@ int bus_request_name(Bus *b, BusReady ready, void *userdata) {
         b->ready = ready;
         b->ready_userdata = userdata;
         /* Not queued and not to be replaced: two daemons never take turns. */
-        return sd_bus_call_method_async(b->bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                        "org.freedesktop.DBus", "RequestName", on_name, b, "su", BUS_NAME, 4U);
+        return sd_bus_call_method_async(b->bus, NULL, "org.freedesktop.DBus",
+                                        "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                        "RequestName", on_name, b, "su", BUS_NAME, 4U);
 }
 
 /* ---- introspection without a bus: two ends of a socket in one process ---- */
@@ -216,7 +220,8 @@ static int start_peer(sd_bus *bus, int *fd, bool server) {
 }
 
 static int run_peers(sd_bus *server, sd_bus *client, const char *path, Introspection *i) {
-        int r = sd_bus_call_method_async(client, NULL, NULL, path, "org.freedesktop.DBus.Introspectable", "Introspect",
+        int r = sd_bus_call_method_async(client, NULL, NULL, path,
+                                         "org.freedesktop.DBus.Introspectable", "Introspect",
                                          on_introspected, i, NULL);
         if (r < 0)
                 return r;

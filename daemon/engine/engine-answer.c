@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Answers that more than one kind of work gives: what a worker said, with those who hold the device,
- * as an error; and the assignment that an earlier request with the same id made.
+ * Answers that more than one kind of work gives: what a worker said, with those who hold the
+ * device, as an error; and the assignment that an earlier request with the same id made.
  */
 
 #include <assert.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What rules say of devices that nobody asked for: `present` of those that are there when the daemon
- * has read everything after its start, `inserted` of those that come later. Hold: bound to a VFIO
- * driver without an owner. Claim: taken from its host driver and kept from the next one by the
- * override, bound to nothing until it is assigned. Each is a job with a plan in the journal like any
- * other, which a crash or a hang finds done to its end; nothing is held that safety finds a reason
- * against. A device is looked at once; a reload does not do it again. Virtual functions that a rule
- * wants are made when their device is there and has none.
+ * What rules say of devices that nobody asked for: `present` of those that are there when the
+ * daemon has read everything after its start, `inserted` of those that come later. Hold: bound to a
+ * VFIO driver without an owner. Claim: taken from its host driver and kept from the next one by the
+ * override, bound to nothing until it is assigned. Each is a job with a plan in the journal like
+ * any other, which a crash or a hang finds done to its end; nothing is held that safety finds a
+ * reason against. A device is looked at once; a reload does not do it again. Virtual functions that
+ * a rule wants are made when their device is there and has none.
  */
 
 #include <assert.h>
@@ -283,7 +283,8 @@ static bool wants_vfs(Engine *e, const Device *d, uint32_t *ret) {
 
 static void vfs_answered(const EngineAnswer *answer, const Error *error, void *userdata) {
         if (error)
-                log_warning("The virtual functions that a rule wants are not made: %s", error->message);
+                log_warning("The virtual functions that a rule wants are not made: %s",
+                            error->message);
 }
 
 static void make_vfs(Engine *e, Device *d, uint32_t n) {
@@ -292,7 +293,8 @@ static void make_vfs(Engine *e, Device *d, uint32_t n) {
 
         (void) string_copy(w.driver, sizeof(w.driver), "none");
         if (n > d->facts.sriov_totalvfs)
-                (void) error_set(&err, ERROR_INVALID, "%s has at most %u virtual functions, the rule wants %u",
+                (void) error_set(&err, ERROR_INVALID,
+                                 "%s has at most %u virtual functions, the rule wants %u",
                                  PCI_ADDRESS_TEXT(d->facts.address), d->facts.sriov_totalvfs, n);
         else
                 (void) engine_begin_work(e, &(Caller) { .may_manage_others = true }, d, &w, false,
@@ -340,7 +342,8 @@ void engine_arrivals(Engine *e) {
 
                 if (d->arrived)
                         continue;
-                if ((!d->config && d->read_error == 0) || d->job || e->n_arriving >= ARRIVALS_AT_ONCE) {
+                if ((!d->config && d->read_error == 0) || d->job ||
+                    e->n_arriving >= ARRIVALS_AT_ONCE) {
                         later = true; /* when it is read, or a job has ended */
                         continue;
                 }

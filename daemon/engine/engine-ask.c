@@ -72,9 +72,9 @@ static void ask_answer(Task *t) {
         }
         assignable = engine_check(e, &asked, &refusal, &j) >= 0;
         (void) json_set_string(j, "owner", q->owner);
-        (void) json_set(j, "policy", q->plan_only
-                                             ? engine_policy_of(e, &asked)
-                                             : engine_policy_explain(e, asked.devices[0], asked.ask));
+        (void) json_set(j, "policy",
+                        q->plan_only ? engine_policy_of(e, &asked)
+                                     : engine_policy_explain(e, asked.devices[0], asked.ask));
         if (!assignable) {
                 (void) json_set_string(j, "error", error_code_to_string(refusal.code));
                 (void) json_set_string(j, "message", refusal.message);

@@ -85,7 +85,8 @@ static void assign_done(Task *t) {
         if (PLANTED(ACK_BEFORE_APPEND))
                 engine_job_finish(e, j, JOB_DONE, NULL);
         r = store_end(e->store, a->plan->id, HOST_OUTCOME_DONE, a);
-        /* A reservation is recorded below the state directory, and that its plan is over is kept: it stays. */
+        /* A reservation is recorded below the state directory, and that its plan is over is kept:
+         * it stays. */
         unrecorded = r < 0 && a->state != ASSIGNMENT_RESERVED;
         engine_refresh_plan(e, a->plan);
         engine_settings_refresh(e, a->plan);
@@ -168,7 +169,8 @@ static void settle_cleaning(Task *t, const Assignment *a, const HostResult *resu
         PciAddress failed;
 
         engine_clean_settle(t, result, &s, false);
-        if (result->outcome != HOST_OUTCOME_UNKNOWN && engine_clean_failed(t->plan, result, &failed) &&
+        if (result->outcome != HOST_OUTCOME_UNKNOWN &&
+            engine_clean_failed(t->plan, result, &failed) &&
             !engine_clean_cannot_reset(t->engine, t->plan, result))
                 engine_clean_quarantine(t, failed, &s, result->message);
 }
@@ -261,8 +263,8 @@ static int decide(Task *t, Assignment *a, Error *err) {
                 r = engine_check(e, &asked, err, NULL);
         if (r < 0)
                 return r;
-        /* The claim was made before the facts were read: a member that came meanwhile is not in it.
-         */
+        /* The claim was made before the facts were read: a member that came meanwhile is not in
+         * it. */
         for (size_t i = 0; i < n; i++)
                 if (!plan_find_device(a->plan, members[i]->facts.address))
                         return error_set(err, ERROR_PLAN_STALE,
@@ -479,7 +481,8 @@ static int start(Engine *e, const Caller *c, Assignment *a, Request *q, EngineRe
         return 0;
 }
 
-int engine_assign_again(Engine *e, Assignment *a, const KeptReservation *kept, Device *const *devices) {
+int engine_assign_again(Engine *e, Assignment *a, const KeptReservation *kept,
+                        Device *const *devices) {
         const Caller creator = { .uid = kept->creator_uid, .manager = true };
         _cleanup_(request_freep) Request *q = calloc(1, sizeof(Request));
         _cleanup_error_ Error err = ERROR_INIT;

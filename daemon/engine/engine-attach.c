@@ -202,8 +202,10 @@ static int check_attach(const Assignment *a, Error *err) {
                 return error_set(err, ERROR_BUSY, "Job %llu works on assignment %s; wait for it",
                                  (unsigned long long) a->job->id, a->id);
         if (engine_reservation_waits(a))
-                return error_set(err, ERROR_GONE, "Assignment %s is reserved, and its hardware is not there or not ready: %s",
-                                 a->id, a->missing ? a->missing[0] : "it is being looked for");
+                return error_set(
+                        err, ERROR_GONE,
+                        "Assignment %s is reserved, and its hardware is not there or not ready: %s",
+                        a->id, a->missing ? a->missing[0] : "it is being looked for");
         if (a->state != ASSIGNMENT_ACTIVE && a->state != ASSIGNMENT_RESERVED)
                 return error_set(
                         err, ERROR_INVALID,

@@ -2,7 +2,8 @@
 
 /*
  * The record of each cleaning: whose traces, when, each step with its time, outcome and what it
- * found, and what came of it. It is evidence for people, kept by the store; nothing is decided by it.
+ * found, and what came of it. It is evidence for people, kept by the store; nothing is decided by
+ * it.
  */
 
 #include <assert.h>
@@ -24,11 +25,16 @@ static Json *step_to_json(const Task *t, size_t i) {
         (void) json_set_string(j, "step", step_type_to_string(s->type));
         if (step_value(s))
                 (void) json_set_string(j, "value", step_value(s));
-        (void) json_set_string(j, "outcome", n->ended == 0 ? "not-done" : n->error < 0 ? "failed" : "done");
+        (void) json_set_string(j, "outcome",
+                               n->ended == 0  ? "not-done"
+                               : n->error < 0 ? "failed"
+                                              : "done");
         if (n->ended > 0)
                 (void) json_set_u64(j, "usec", n->ended - n->started);
         if (n->error < 0)
-                (void) json_set_string(j, "error", strerrorname_np(-n->error) ? strerrorname_np(-n->error) : "other");
+                (void) json_set_string(j, "error",
+                                       strerrorname_np(-n->error) ? strerrorname_np(-n->error)
+                                                                  : "other");
         if (n->evidence)
                 (void) json_set_string(j, "evidence", n->evidence);
         return j;
@@ -47,7 +53,8 @@ static Json *steps_to_json(const Task *t, PciAddress a) {
         return list;
 }
 
-void engine_clean_record(Task *t, PciAddress a, const CleanSubject *s, const char *outcome, const char *reason) {
+void engine_clean_record(Task *t, PciAddress a, const CleanSubject *s, const char *outcome,
+                         const char *reason) {
         const PlanDevice *p = plan_find_device(t->plan, a);
         _cleanup_json_ Json *j = json_new_object();
         _cleanup_free_ char *text = NULL;
@@ -73,7 +80,8 @@ void engine_clean_record(Task *t, PciAddress a, const CleanSubject *s, const cha
         text = json_to_text(j, false);
         r = text ? store_add_cleaning(t->engine->store, PCI_ADDRESS_TEXT(a), text) : -ENOMEM;
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to keep the record of cleaning %s: %m", PCI_ADDRESS_TEXT(a));
+                (void) log_warning_errno(r, "Failed to keep the record of cleaning %s: %m",
+                                         PCI_ADDRESS_TEXT(a));
 }
 
 /* ---- showing ---- */
@@ -99,7 +107,10 @@ Json *engine_clean_to_json(Engine *e, const Device *d) {
 
         assert(e);
         assert(d);
-        (void) json_set_string(j, "state", d->quarantine ? "quarantined" : d->dirty_owner ? "dirty" : "clean");
+        (void) json_set_string(j, "state",
+                               d->quarantine    ? "quarantined"
+                               : d->dirty_owner ? "dirty"
+                                                : "clean");
         if (d->quarantine)
                 (void) json_set_string(j, "quarantine", d->quarantine);
         if (d->dirty_owner) {

@@ -3,10 +3,10 @@
 /*
  * What is done to a device between two owners. Nobody holds it by then: that was proven by the same
  * plan, whose worker has the group's lock, so nothing open is ever reset. The order: powered, reset
- * by the rule's methods in their order (which the kernel itself tries one after the other), awaited,
- * compared with the reference of before its owner had it, and then the administrator's hooks. A
- * device that nothing can reset, or that its rule leaves alone, is not clean afterwards: it goes back
- * to its last owner or to nobody.
+ * by the rule's methods in their order (which the kernel itself tries one after the other),
+ * awaited, compared with the reference of before its owner had it, and then the administrator's
+ * hooks. A device that nothing can reset, or that its rule leaves alone, is not clean afterwards:
+ * it goes back to its last owner or to nobody.
  */
 
 #include "engine/engine-clean.h"
@@ -29,7 +29,8 @@ bool engine_clean_is_needed(const Device *d, uid_t uid, const char *owner) {
         return d->dirty_owner && (d->dirty_uid != uid || !streq_ptr(d->dirty_owner, owner));
 }
 
-static int add(Plan *plan, StepType type, const PlanDevice *p, uint32_t timeout, const char *const text[3]) {
+static int add(Plan *plan, StepType type, const PlanDevice *p, uint32_t timeout,
+               const char *const text[3]) {
         Step *s = plan_add_device_step(plan, type, p);
 
         if (!s)
@@ -72,11 +73,13 @@ static int choose_methods(const PolicyReset *r, const Device *d, char **ret) {
 }
 
 static int add_ready(Plan *plan, const PlanDevice *p, const PolicySettings *s) {
-        return add(plan, STEP_AWAIT_READY, p, (uint32_t) MIN(s->ready_timeout / USEC_PER_MSEC, UINT32_MAX / 2),
+        return add(plan, STEP_AWAIT_READY, p,
+                   (uint32_t) MIN(s->ready_timeout / USEC_PER_MSEC, UINT32_MAX / 2),
                    TEXT(NULL, NULL, NULL));
 }
 
-static int add_reset(Engine *e, Plan *plan, const PlanDevice *p, const Device *d, const PolicySettings *s) {
+static int add_reset(Engine *e, Plan *plan, const PlanDevice *p, const Device *d,
+                     const PolicySettings *s) {
         uint32_t timeout = e->options.step_timeout_msec;
         _cleanup_free_ char *methods = NULL;
         int r = choose_methods(&s->reset, d, &methods);
@@ -85,7 +88,8 @@ static int add_reset(Engine *e, Plan *plan, const PlanDevice *p, const Device *d
                 r = add(plan, STEP_SET_RESET_METHOD, p, timeout,
                         TEXT(methods, d->facts.reset_method, methods));
         if (r >= 0)
-                r = PLANTED(FORGET_RESET) ? 0 : add(plan, STEP_RESET, p, timeout, TEXT("", NULL, NULL));
+                r = PLANTED(FORGET_RESET) ? 0
+                                          : add(plan, STEP_RESET, p, timeout, TEXT("", NULL, NULL));
         if (r >= 0 && methods[0])
                 r = add(plan, STEP_SET_RESET_METHOD, p, timeout,
                         TEXT(d->facts.reset_method, NULL, d->facts.reset_method));
@@ -105,14 +109,16 @@ static Json *device_to_json(const PlanDevice *p, const Device *d) {
         (void) json_set_stringf(j, "subsystem_vendor", "%04x", p->subsystem_vendor);
         (void) json_set_stringf(j, "subsystem_device", "%04x", p->subsystem_device);
         (void) json_set_stringf(j, "class", "%06x", d->facts.class_code);
-        (void) json_set_string(j, "kind", pci_kind_to_string(pci_kind_from_class(d->facts.class_code)));
+        (void) json_set_string(j, "kind",
+                               pci_kind_to_string(pci_kind_from_class(d->facts.class_code)));
         (void) json_set_string(j, "driver", d->facts.driver);
         (void) json_set_u64(j, "iommu_group", p->group);
         (void) json_set_bool(j, "requested", p->requested);
         return j;
 }
 
-static char *hook_input(const PlanDevice *p, const Device *d, const PolicyRule *rule, const CleanSubject *s) {
+static char *hook_input(const PlanDevice *p, const Device *d, const PolicyRule *rule,
+                        const CleanSubject *s) {
         _cleanup_json_ Json *j = json_new_object();
 
         (void) json_set_string(j, "event", s->event);
@@ -137,7 +143,8 @@ int engine_clean_add_hooks(Engine *e, Plan *plan, const PlanDevice *p, const Cle
         for (size_t i = 0; i < rule->settings.hooks.n && r >= 0; i++) {
                 _cleanup_free_ char *input = hook_input(p, d, rule, s);
 
-                r = input ? add(plan, STEP_HOOK, p, HOOK_TIMEOUT_MSEC, TEXT(input, NULL, rule->settings.hooks.names[i]))
+                r = input ? add(plan, STEP_HOOK, p, HOOK_TIMEOUT_MSEC,
+                                TEXT(input, NULL, rule->settings.hooks.names[i]))
                           : -ENOMEM;
         }
         return r;
@@ -155,7 +162,8 @@ int engine_clean_add(Engine *e, Plan *plan, const PlanDevice *p, const CleanSubj
                 return 0;
         if (engine_clean_can(e, d)) {
                 /* A VFIO driver lets an idle device sleep: "auto" is what it set. */
-                r = add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec, TEXT("on", "auto", "on"));
+                r = add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec,
+                        TEXT("on", "auto", "on"));
                 if (r >= 0)
                         r = add_reset(e, plan, p, d, &engine_rule(e, d)->settings);
         } else /* not clean, but no host driver shall meet a dead one */
@@ -166,9 +174,13 @@ int engine_clean_add(Engine *e, Plan *plan, const PlanDevice *p, const CleanSubj
 /* ---- before and after an owner ---- */
 
 static const CleanSubject *subject_of(const AskedFor *asked, const char *event, CleanSubject *ret) {
-        *ret = (CleanSubject) {
-                .owner = strempty(asked->self ? asked->self->owner : asked->ask ? asked->ask->owner : NULL),
-                .uid = asked->self ? asked->self->creator_uid : asked->ask ? asked->ask->uid : UID_UNSET,
+        *ret = (CleanSubject){
+                .owner = strempty(asked->self  ? asked->self->owner
+                                  : asked->ask ? asked->ask->owner
+                                               : NULL),
+                .uid = asked->self  ? asked->self->creator_uid
+                       : asked->ask ? asked->ask->uid
+                                    : UID_UNSET,
                 .assignment = asked->self ? asked->self->id : "",
                 .event = event,
         };
@@ -183,17 +195,21 @@ int engine_clean_add_questions(Engine *e, const AskedFor *asked, Plan *plan) {
         assert(asked);
         assert(plan);
         for (size_t i = 0; i < plan->n_devices && r >= 0; i++)
-                r = engine_clean_add_hooks(e, plan, plan->devices + i, subject_of(asked, "before-assign", &s));
+                r = engine_clean_add_hooks(e, plan, plan->devices + i,
+                                           subject_of(asked, "before-assign", &s));
         return r;
 }
 
 int engine_clean_add_power(Engine *e, Plan *plan, const PlanDevice *p) {
         const Device *d = inventory_device(e->inventory, p->address);
-        const PciText *now = d && d->live ? d->live->attributes + PCI_ATTRIBUTE_POWER_CONTROL : NULL;
+        const PciText *now =
+                d && d->live ? d->live->attributes + PCI_ATTRIBUTE_POWER_CONTROL : NULL;
 
-        if (!now || now->state != FACT_PRESENT || streq(now->text, "on") || streq(p->driver, p->driver_before))
+        if (!now || now->state != FACT_PRESENT || streq(now->text, "on") ||
+            streq(p->driver, p->driver_before))
                 return 0;
-        return add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec, TEXT("on", now->text, "on"));
+        return add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec,
+                   TEXT("on", now->text, "on"));
 }
 
 int engine_clean_add_before(Engine *e, const AskedFor *asked, Plan *plan, const PlanDevice *p) {
@@ -209,7 +225,9 @@ int engine_clean_add_before(Engine *e, const AskedFor *asked, Plan *plan, const 
                 last = (CleanSubject) { d->dirty_owner, d->dirty_uid, "", "clean" };
                 r = engine_clean_add(e, plan, p, &last);
         }
-        return r < 0 ? r : add(plan, STEP_TAKE_REFERENCE, p, e->options.step_timeout_msec, TEXT(NULL, NULL, NULL));
+        return r < 0 ? r
+                     : add(plan, STEP_TAKE_REFERENCE, p, e->options.step_timeout_msec,
+                           TEXT(NULL, NULL, NULL));
 }
 
 static const char *power_before(const Plan *made, PciAddress a) {
@@ -232,7 +250,8 @@ int engine_clean_add_power_back(Engine *e, const Plan *made, Plan *plan, const P
                 before = "auto"; /* of a VFIO driver */
         if (!before)
                 return 0;
-        return add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec, TEXT(before, NULL, before));
+        return add(plan, STEP_HOLD_POWER, p, e->options.step_timeout_msec,
+                   TEXT(before, NULL, before));
 }
 
 int engine_clean_add_home(Engine *e, Plan *plan, const PlanDevice *p) {
@@ -245,8 +264,11 @@ int engine_clean_add_home(Engine *e, Plan *plan, const PlanDevice *p) {
                 return engine_clean_add_power_back(e, NULL, plan, p); /* it stays, held */
         r = add(plan, STEP_UNBIND, p, timeout, TEXT(p->driver, p->driver, NULL));
         if (r >= 0)
-                r = add(plan, STEP_SET_OVERRIDE, p, timeout, TEXT(p->override_before, p->driver, p->override_before));
-        return r < 0 || !p->driver_before[0] ? r : add(plan, STEP_PROBE, p, timeout, TEXT(NULL, "", ""));
+                r = add(plan, STEP_SET_OVERRIDE, p, timeout,
+                        TEXT(p->override_before, p->driver, p->override_before));
+        return r < 0 || !p->driver_before[0]
+                       ? r
+                       : add(plan, STEP_PROBE, p, timeout, TEXT(NULL, "", ""));
 }
 
 /* ---- what came of it ---- */
@@ -254,7 +276,8 @@ int engine_clean_add_home(Engine *e, Plan *plan, const PlanDevice *p) {
 bool engine_clean_plan_cleans(const Plan *plan, PciAddress a) {
         assert(plan);
         for (size_t i = 0; i < plan->n_steps; i++)
-                if (plan->steps[i].type == STEP_COMPARE_CONFIG && pci_address_equal(plan->steps[i].device, a))
+                if (plan->steps[i].type == STEP_COMPARE_CONFIG &&
+                    pci_address_equal(plan->steps[i].device, a))
                         return true;
         return false;
 }
@@ -274,27 +297,31 @@ bool engine_clean_is_step(const Plan *plan, size_t i) {
         if (s->type != STEP_HOLD_POWER)
                 return step_is_cleaning(s);
         /* Power is held for more than that. */
-        return i + 1 < plan->n_steps && (next->type == STEP_RESET || next->type == STEP_SET_RESET_METHOD) &&
+        return i + 1 < plan->n_steps &&
+               (next->type == STEP_RESET || next->type == STEP_SET_RESET_METHOD) &&
                pci_address_equal(s->device, next->device);
 }
 
-/* The kernel lists methods that were there once: of a slot whose hot-plug driver has left, for example. */
+/* The kernel lists methods that were there once: of a slot whose hot-plug driver has left, for
+ * example. */
 bool engine_clean_cannot_reset(Engine *e, const Plan *plan, const HostResult *result) {
         const Step *s;
         Device *d;
 
         assert(plan);
         assert(result);
-        if (result->failed_step >= plan->n_steps || (result->error != -ENOTTY && result->error != -EINVAL))
+        if (result->failed_step >= plan->n_steps ||
+            (result->error != -ENOTTY && result->error != -EINVAL))
                 return false;
         s = plan->steps + result->failed_step;
         d = s->type == STEP_RESET ? inventory_device(e->inventory, s->device) : NULL;
         if (!d || engine_rule(e, d)->settings.reset.n > 0)
                 return false; /* a rule that names methods demands them */
         d->no_reset = true;
-        (void) log_context(&(LogContext) { .message_id = MESSAGE_RESET, .device = PCI_ADDRESS_TEXT(s->device) },
-                           LOG_WARNING, 0, "No reset method of %s works (%s)", PCI_ADDRESS_TEXT(s->device),
-                           d->facts.reset_method);
+        (void) log_context(
+                &(LogContext){ .message_id = MESSAGE_RESET, .device = PCI_ADDRESS_TEXT(s->device) },
+                LOG_WARNING, 0, "No reset method of %s works (%s)", PCI_ADDRESS_TEXT(s->device),
+                d->facts.reset_method);
         engine_update_verdicts(e, d, NULL);
         return true;
 }
@@ -303,7 +330,8 @@ bool engine_clean_failed(const Plan *plan, const HostResult *result, PciAddress 
         assert(plan);
         assert(result);
         assert(ret);
-        if (result->failed_step >= plan->n_steps || !engine_clean_is_step(plan, result->failed_step) ||
+        if (result->failed_step >= plan->n_steps ||
+            !engine_clean_is_step(plan, result->failed_step) ||
             is_question(plan, result->failed_step))
                 return false;
         if (result->error == -EBUSY || result->error == -ENODEV || result->error == -ESTALE ||
@@ -314,7 +342,8 @@ bool engine_clean_failed(const Plan *plan, const HostResult *result, PciAddress 
 }
 
 /* Whose traces they are is known best by the mark. */
-static void record(Task *t, const Device *d, const CleanSubject *s, const char *outcome, const char *reason) {
+static void record(Task *t, const Device *d, const CleanSubject *s, const char *outcome,
+                   const char *reason) {
         CleanSubject of = *s;
 
         if (d->dirty_owner) {
@@ -324,7 +353,8 @@ static void record(Task *t, const Device *d, const CleanSubject *s, const char *
         engine_clean_record(t, d->facts.address, &of, outcome, reason);
 }
 
-void engine_clean_quarantine(Task *t, PciAddress failed, const CleanSubject *s, const char *reason) {
+void engine_clean_quarantine(Task *t, PciAddress failed, const CleanSubject *s,
+                             const char *reason) {
         const PlanDevice *p = plan_find_device(t->plan, failed);
         Engine *e = t->engine;
 
@@ -362,9 +392,10 @@ static bool settle_one(Task *t, const HostResult *result, const CleanSubject *s,
         }
         if (result->outcome == HOST_OUTCOME_DONE && t->plan->kind == PLAN_RELEASE)
                 record(t, d, s, "dirty",
-                       d->no_reset                ? "no reset method of it works"
-                       : d->facts.reset_method[0] ? "its rule says not to reset it, or no VFIO driver had it any more"
-                                                  : "it has no reset method");
+                       d->no_reset ? "no reset method of it works"
+                       : d->facts.reset_method[0]
+                               ? "its rule says not to reset it, or no VFIO driver had it any more"
+                               : "it has no reset method");
         return false;
 }
 
@@ -387,6 +418,7 @@ void engine_clean_settle(Task *t, const HostResult *result, const CleanSubject *
                 Device *d = inventory_device(e->inventory, t->plan->devices[i].address);
 
                 if (cleaned[i] && d && d->dirty_owner && engine_kept_set_clean(e, d) < 0)
-                        log_error("Not enough memory to note that %s is clean", PCI_ADDRESS_TEXT(d->facts.address));
+                        log_error("Not enough memory to note that %s is clean",
+                                  PCI_ADDRESS_TEXT(d->facts.address));
         }
 }

@@ -2,9 +2,9 @@
 
 /*
  * Work on a device that belongs to no assignment's life: a reset, and (engine-vfs.c)
- * the number of virtual functions. Facts are read first; a plan goes the same way through the journal as an assign. The
- * kernel has one lock for what adds and removes functions, so while that is blocked a further
- * change is refused at once.
+ * the number of virtual functions. Facts are read first; a plan goes the same way through the
+ * journal as an assign. The kernel has one lock for what adds and removes functions, so while that
+ * is blocked a further change is refused at once.
  */
 
 #include <assert.h>
@@ -47,13 +47,16 @@ static void settle_cleaning(Task *t, const HostResult *result) {
         const DeviceWork *w = t->data;
         Engine *e = t->engine;
         Device *d = inventory_device(e->inventory, w->address);
-        const CleanSubject s = { .owner = "", .uid = UID_UNSET, .assignment = "", .event = "clean" };
+        const CleanSubject s = {
+                .owner = "", .uid = UID_UNSET, .assignment = "", .event = "clean"
+        };
         bool done = result->outcome == HOST_OUTCOME_DONE;
 
         if (w->kind != PLAN_CLEAN || !d || result->outcome == HOST_OUTCOME_UNKNOWN)
                 return;
         if (!done || !d->dirty_owner) /* else settling writes it */
-                engine_clean_record(t, w->address, &s, done ? "verified" : "failed", done ? NULL : result->message);
+                engine_clean_record(t, w->address, &s, done ? "verified" : "failed",
+                                    done ? NULL : result->message);
         if (done && d->quarantine)
                 engine_unquarantine(e, d);
         engine_clean_settle(t, result, &s, false);
@@ -144,18 +147,21 @@ static int check_clean(Engine *e, const Device *d, Error *err) {
                 return error_set(err, ERROR_OWNED, "%s is assigned to %s; release it first", name,
                                  d->assignment->owner);
         if (d->group && d->group->assignment)
-                return error_set(err, ERROR_OWNED,
-                                 "%s shares its group with what is assigned to %s; release that first", name,
-                                 d->group->assignment->owner);
+                return error_set(
+                        err, ERROR_OWNED,
+                        "%s shares its group with what is assigned to %s; release that first", name,
+                        d->group->assignment->owner);
         if (d->use.n_criticals > 0)
                 return error_set(err, ERROR_HOST_CRITICAL, "%s is needed by the host (%s)", name,
                                  d->use.criticals[0].proof);
         if (isempty(d->facts.reset_method))
                 return error_set(err, ERROR_NOT_SUPPORTED,
-                                 "%s has no reset method, so nothing proves that it is clean; power it off and on",
+                                 "%s has no reset method, so nothing proves that it is clean; "
+                                 "power it off and on",
                                  name);
         if (!engine_clean_can(e, d))
-                return error_set(err, ERROR_POLICY_DENIED, "The rule for %s says not to reset it", name);
+                return error_set(err, ERROR_POLICY_DENIED, "The rule for %s says not to reset it",
+                                 name);
         return 0;
 }
 
@@ -191,7 +197,8 @@ static int plan_clean(Engine *e, const Device *d, Plan *plan, Error *err) {
 
         return r < 0 ? error_set(err, ERROR_NOT_SUPPORTED, "%s cannot be cleaned: %s",
                                  PCI_ADDRESS_TEXT(d->facts.address),
-                                 r == -ENOMEM ? "not enough memory" : "it has no VFIO driver on this host")
+                                 r == -ENOMEM ? "not enough memory"
+                                              : "it has no VFIO driver on this host")
                      : 0;
 }
 
@@ -353,16 +360,17 @@ int engine_reset_device(Engine *e, const Caller *c, const char *device, EngineRe
                                  PCI_ADDRESS_TEXT(d->facts.address), d->assignment->owner);
         d->no_reset = false; /* whoever asks may know that it works again */
         /* A reset is only half of what makes a dirty one clean. */
-        return engine_begin_work(e, c, d,
-                          &(DeviceWork) { .kind = !d->assignment && d->dirty_owner ? PLAN_CLEAN : PLAN_RESET,
-                                          .address = d->facts.address },
-                          false, reply, userdata, err);
+        return engine_begin_work(
+                e, c, d,
+                &(DeviceWork){ .kind = !d->assignment && d->dirty_owner ? PLAN_CLEAN : PLAN_RESET,
+                               .address = d->facts.address },
+                false, reply, userdata, err);
 }
 
 /* ---- quarantine ---- */
 
-int engine_quarantine_device(Engine *e, const Caller *c, const char *device, const char *reason, EngineReply reply,
-                             void *userdata, Error *err) {
+int engine_quarantine_device(Engine *e, const Caller *c, const char *device, const char *reason,
+                             EngineReply reply, void *userdata, Error *err) {
         Device *d;
         Task *t;
         int r;
@@ -372,8 +380,10 @@ int engine_quarantine_device(Engine *e, const Caller *c, const char *device, con
         assert(device);
         assert(reason);
         if (!string_is_safe(reason, REASON_MAX))
-                return error_set(err, ERROR_INVALID,
-                                 "The reason must be 1 to %u bytes of UTF-8 without control characters", REASON_MAX);
+                return error_set(
+                        err, ERROR_INVALID,
+                        "The reason must be 1 to %u bytes of UTF-8 without control characters",
+                        REASON_MAX);
         r = inventory_resolve(e->inventory, device, err, &d);
         if (r < 0)
                 return r;
@@ -383,8 +393,8 @@ int engine_quarantine_device(Engine *e, const Caller *c, const char *device, con
         return 0;
 }
 
-int engine_unquarantine_device(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata,
-                               Error *err) {
+int engine_unquarantine_device(Engine *e, const Caller *c, const char *device, EngineReply reply,
+                               void *userdata, Error *err) {
         Device *d;
         int r;
 
@@ -396,7 +406,9 @@ int engine_unquarantine_device(Engine *e, const Caller *c, const char *device, E
                 return r;
         d->no_reset = false;
         if (!d->quarantine)
-                return error_set(err, ERROR_INVALID, "%s is not quarantined", PCI_ADDRESS_TEXT(d->facts.address));
-        return engine_begin_work(e, c, d, &(DeviceWork) { .kind = PLAN_CLEAN, .address = d->facts.address },
+                return error_set(err, ERROR_INVALID, "%s is not quarantined",
+                                 PCI_ADDRESS_TEXT(d->facts.address));
+        return engine_begin_work(e, c, d,
+                                 &(DeviceWork){ .kind = PLAN_CLEAN, .address = d->facts.address },
                                  false, reply, userdata, err);
 }

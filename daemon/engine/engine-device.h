@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What work on a device that belongs to no assignment's life shares: engine-device.c, engine-vfs.c. */
+/* What work on a device that belongs to no assignment's life shares: engine-device.c,
+ * engine-vfs.c. */
 
 #include "engine/engine-private.h"
 
@@ -29,7 +30,8 @@ int engine_work_run(Task *t, Error *err);
 /* Ends job and task. */
 void engine_work_fail(Task *t, Error *err);
 
-/* Which functions are read before the decision: the device, and its virtual functions if `family`. */
+/* Which functions are read before the decision: the device, and its virtual functions if
+ * `family`. */
 ssize_t engine_vfs_members(Engine *e, const Device *d, bool family, PciAddress **ret);
 /* ERROR_OWNED that names all owners of virtual functions but self. */
 int engine_vfs_check_owners(Engine *e, const Device *pf, const Assignment *self, Error *err);

@@ -176,14 +176,17 @@ static void check_kept(const Engine *e, const HostPlatform *p, Finding *ret) {
                      "%s cannot be read (%s): nothing new is assigned", directory,
                      strerrorname_np(-e->kept_unread));
         else if (engine_kept_trouble(e))
-                find(ret, CHECK_FAIL, "see the message; new work is refused until it can be written, releases go on",
+                find(ret, CHECK_FAIL,
+                     "see the message; new work is refused until it can be written, releases go on",
                      "%s", engine_kept_trouble(e));
         else if (problems > 0)
-                find(ret, CHECK_WARN, "look at the devices, then move the files away and restart the service",
-                     "%zu files of %s cannot be used, the first: %s", problems, directory, e->kept.problems[0]);
+                find(ret, CHECK_WARN,
+                     "look at the devices, then move the files away and restart the service",
+                     "%zu files of %s cannot be used, the first: %s", problems, directory,
+                     e->kept.problems[0]);
         else
-                find(ret, CHECK_OK, NULL, "%zu devices and %zu reservations are kept in %s", e->kept.n_devices,
-                     e->kept.n_reservations, directory);
+                find(ret, CHECK_OK, NULL, "%zu devices and %zu reservations are kept in %s",
+                     e->kept.n_devices, e->kept.n_reservations, directory);
 }
 
 static void check_policy(const Engine *e, const HostPlatform *p, Finding *ret) {

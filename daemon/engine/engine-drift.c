@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Drift: what an assignment left, and what a foreign hand made of it. It is seen with the event (or, where the kernel
- * sends none, with the next reading), reported once, shown until it is over, and never written over by itself. Two ways
- * out: adopting takes what is there as what is meant, or ends the claim on a device that is not ours any more;
- * restoring brings back what the assignment needs, by a plan that proves first that nobody holds the device.
+ * Drift: what an assignment left, and what a foreign hand made of it. It is seen with the event
+ * (or, where the kernel sends none, with the next reading), reported once, shown until it is over,
+ * and never written over by itself. Two ways out: adopting takes what is there as what is meant, or
+ * ends the claim on a device that is not ours any more; restoring brings back what the assignment
+ * needs, by a plan that proves first that nobody holds the device.
  */
 
 #include <assert.h>
@@ -22,23 +23,28 @@ static char *drift_text(const char *what, const char *found, const char *expecte
                         isempty(expected) ? "none" : expected);
 }
 
-static void tell(Engine *e, Device *d, const Assignment *a, const char *what, const char *found, const char *expected) {
-        (void) log_context(&(LogContext) { .message_id = MESSAGE_DRIFT, .device = PCI_ADDRESS_TEXT(d->facts.address),
-                                          .assignment = a->id, .owner = a->owner },
-                           LOG_WARNING, 0, "%s: %s is \"%s\" and not \"%s\": somebody else changed it",
+static void tell(Engine *e, Device *d, const Assignment *a, const char *what, const char *found,
+                 const char *expected) {
+        (void) log_context(&(LogContext){ .message_id = MESSAGE_DRIFT,
+                                          .device = PCI_ADDRESS_TEXT(d->facts.address),
+                                          .assignment = a->id,
+                                          .owner = a->owner },
+                           LOG_WARNING, 0,
+                           "%s: %s is \"%s\" and not \"%s\": somebody else changed it",
                            PCI_ADDRESS_TEXT(d->facts.address), what, found, expected);
         if (e->observer.drift)
                 e->observer.drift(d, what, found, expected, e->observer_userdata);
 }
 
-void engine_report_drift(Engine *e, Device *d, const Assignment *a, const char *what, const char *found,
-                         const char *expected) {
+void engine_report_drift(Engine *e, Device *d, const Assignment *a, const char *what,
+                         const char *found, const char *expected) {
         _cleanup_free_ char *text = drift_text(what, found, expected);
 
         if (!text || strv_contains(d->drift, text))
                 return; /* told before */
         if (strv_extend(&d->drift, text) < 0)
-                log_warning("Not enough memory to show the drift of %s", PCI_ADDRESS_TEXT(d->facts.address));
+                log_warning("Not enough memory to show the drift of %s",
+                            PCI_ADDRESS_TEXT(d->facts.address));
         tell(e, d, a, what, found, expected);
         engine_device_changed(e, d);
 }
@@ -54,7 +60,8 @@ void engine_drift_over(Engine *e, Device *d) {
 
 /* The override that the assignment left. */
 static const char *planned_override(const PlanDevice *p) {
-        return strempty(streq(strempty(p->driver), strempty(p->driver_before)) ? p->override_before : p->driver);
+        return strempty(streq(strempty(p->driver), strempty(p->driver_before)) ? p->override_before
+                                                                               : p->driver);
 }
 
 static bool override_differs(const Device *d, const PlanDevice *p) {
@@ -92,7 +99,8 @@ static void report_one(Report *r, const char *what, const char *found, const cha
         _cleanup_free_ char *text = drift_text(what, found, expected);
 
         if (!text || strv_extend(&r->d->drift, text) < 0)
-                log_warning("Not enough memory to show the drift of %s", PCI_ADDRESS_TEXT(r->d->facts.address));
+                log_warning("Not enough memory to show the drift of %s",
+                            PCI_ADDRESS_TEXT(r->d->facts.address));
         if (!text || !strv_contains(r->before, text))
                 tell(r->e, r->d, r->a, what, found, expected);
 }
@@ -102,7 +110,8 @@ static void report(Report *r, const PlanDevice *p, const Found *f) {
         char found[16] = "", expected[16];
 
         if (f->identity) {
-                (void) snprintf(found, sizeof(found), "%04x:%04x", d->facts.vendor, d->facts.device);
+                (void) snprintf(found, sizeof(found), "%04x:%04x", d->facts.vendor,
+                                d->facts.device);
                 (void) snprintf(expected, sizeof(expected), "%04x:%04x", p->vendor, p->device);
                 report_one(r, "identity", found, expected);
                 return;
@@ -110,7 +119,8 @@ static void report(Report *r, const PlanDevice *p, const Found *f) {
         if (f->driver)
                 report_one(r, "driver", d->facts.driver, strempty(p->driver));
         if (f->override)
-                report_one(r, "driver_override", strempty(pci_live_override(d->live)), planned_override(p));
+                report_one(r, "driver_override", strempty(pci_live_override(d->live)),
+                           planned_override(p));
         if (!f->group)
                 return;
         if (d->group)
@@ -164,7 +174,8 @@ static void looked(Task *t, const HostResult *result) {
 void engine_drift_look(Engine *e, const Device *d) {
         Task *t;
 
-        if (task_new(e, NULL, NULL, NULL, &t) >= 0 && task_read(t, &d->facts.address, 1, HOST_READ_LIVE, looked) < 0)
+        if (task_new(e, NULL, NULL, NULL, &t) >= 0 &&
+            task_read(t, &d->facts.address, 1, HOST_READ_LIVE, looked) < 0)
                 task_free(t); /* seen by whoever reads it next */
 }
 
@@ -197,7 +208,8 @@ static int find_drifted(Engine *e, const char *device, Error *err, Device **ret)
                 return error_set(err, ERROR_BUSY, "%s is being worked on; wait for the job",
                                  PCI_ADDRESS_TEXT(d->facts.address));
         if (d->stuck)
-                return error_set(err, ERROR_STUCK, "%s is stuck: a kernel operation on it has not come back",
+                return error_set(err, ERROR_STUCK,
+                                 "%s is stuck: a kernel operation on it has not come back",
                                  PCI_ADDRESS_TEXT(d->facts.address));
         *ret = d;
         return 0;
@@ -241,7 +253,8 @@ static int check_group(const Device *d, const Assignment *a, Error *err) {
         const Assignment *by = d->group ? d->group->assignment : NULL;
 
         if (by && by != a)
-                return error_set(err, ERROR_OWNED, "%s is in IOMMU group %u now, which belongs to %s",
+                return error_set(err, ERROR_OWNED,
+                                 "%s is in IOMMU group %u now, which belongs to %s",
                                  PCI_ADDRESS_TEXT(d->facts.address), d->group->id, by->owner);
         return 0;
 }
@@ -272,13 +285,15 @@ static int adopt(Engine *e, Device *d, Assignment *a, Error *err) {
         if (r < 0) {
                 a->plan = before;
                 before = NULL;
-                return error_set(err, ERROR_FAILED, "It could not be recorded, so nothing is changed: %s",
+                return error_set(err, ERROR_FAILED,
+                                 "It could not be recorded, so nothing is changed: %s",
                                  strerrordesc_np(-r));
         }
         plan = NULL; /* the assignment's now */
         if (d->group)
                 d->group->assignment = a;
-        engine_audit(a, MESSAGE_DRIFT, LOG_NOTICE, "The drift of %s was adopted", PCI_ADDRESS_TEXT(d->facts.address));
+        engine_audit(a, MESSAGE_DRIFT, LOG_NOTICE, "The drift of %s was adopted",
+                     PCI_ADDRESS_TEXT(d->facts.address));
         return 0;
 }
 
@@ -287,7 +302,8 @@ static void answer_adopted(Task *t) {
         task_free(t);
 }
 
-int engine_adopt(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err) {
+int engine_adopt(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata,
+                 Error *err) {
         Assignment *a;
         Device *d;
         Task *t;
@@ -314,7 +330,9 @@ int engine_adopt(Engine *e, const Caller *c, const char *device, EngineReply rep
                 (void) engine_begin_release(e, a, c, false, "its devices were taken away");
                 t->job = a->job ? a->job->id : 0;
         }
-        return task_answer_later(t, answer_adopted) < 0 ? error_set(err, ERROR_FAILED, "Not enough memory") : 0;
+        return task_answer_later(t, answer_adopted) < 0
+                       ? error_set(err, ERROR_FAILED, "Not enough memory")
+                       : 0;
 }
 
 /* ---- restoring ---- */
@@ -363,7 +381,8 @@ static void restore_finished(Task *t, const HostResult *result) {
                 return;
         }
         if (store_end(e->store, t->plan->id, result->outcome, NULL) < 0)
-                log_warning("Failed to record the end of plan %s; a restart looks at it again", t->plan->id);
+                log_warning("Failed to record the end of plan %s; a restart looks at it again",
+                            t->plan->id);
         restore_end(t, result->outcome == HOST_OUTCOME_DONE ? NULL : &err);
 }
 
@@ -374,31 +393,40 @@ static int add(Step *s, uint32_t timeout, const char *value, const char *undo, c
         return step_set(s, value, undo, expect);
 }
 
-static int restore_steps(Engine *e, const Assignment *a, const Device *d, const PlanDevice *wanted, Plan *plan) {
-        const char *override = d->live ? strempty(pci_live_override(d->live)) : "", *now = d->facts.driver;
+static int restore_steps(Engine *e, const Assignment *a, const Device *d, const PlanDevice *wanted,
+                         Plan *plan) {
+        const char *override = d->live ? strempty(pci_live_override(d->live)) : "",
+                   *now = d->facts.driver;
         const char *last = planned_override(wanted);
         const PlanDevice *p = plan->devices;
         uint32_t timeout = e->options.step_timeout_msec;
         char owner[32];
-        int r = add(plan_add_device_step(plan, STEP_PROVE_UNHELD, p), UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
+        int r = add(plan_add_device_step(plan, STEP_PROVE_UNHELD, p), UNHELD_TIMEOUT_MSEC, NULL,
+                    NULL, NULL);
 
         if (r >= 0 && now[0] && !streq(now, wanted->driver))
                 r = add(plan_add_device_step(plan, STEP_UNBIND, p), timeout, now, now, NULL);
         if (r >= 0 && !streq(override, wanted->driver))
-                r = add(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, wanted->driver, override,
-                        wanted->driver);
+                r = add(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, wanted->driver,
+                        override, wanted->driver);
         if (r >= 0 && !streq(now, wanted->driver))
-                r = add(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, wanted->driver, wanted->driver);
+                r = add(plan_add_device_step(plan, STEP_PROBE, p), timeout, NULL, wanted->driver,
+                        wanted->driver);
         if (r >= 0 && !streq(last, wanted->driver))
-                r = add(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, last, wanted->driver, last);
+                r = add(plan_add_device_step(plan, STEP_SET_OVERRIDE, p), timeout, last,
+                        wanted->driver, last);
         if (r >= 0)
-                r = add(plan_add_device_step(plan, STEP_VERIFY, p), timeout, NULL, NULL, wanted->driver);
-        if (r >= 0 && a->state == ASSIGNMENT_ACTIVE && assignment_node_owner(a, owner, sizeof(owner)))
-                r = add(plan_add_step(plan, STEP_SET_NODE_OWNER, p->group), timeout, owner, "0:0", owner);
+                r = add(plan_add_device_step(plan, STEP_VERIFY, p), timeout, NULL, NULL,
+                        wanted->driver);
+        if (r >= 0 && a->state == ASSIGNMENT_ACTIVE &&
+            assignment_node_owner(a, owner, sizeof(owner)))
+                r = add(plan_add_step(plan, STEP_SET_NODE_OWNER, p->group), timeout, owner, "0:0",
+                        owner);
         return r;
 }
 
-static int restore_plan(Engine *e, const Assignment *a, Device *d, const PlanDevice *wanted, Plan **ret) {
+static int restore_plan(Engine *e, const Assignment *a, Device *d, const PlanDevice *wanted,
+                        Plan **ret) {
         _cleanup_(plan_freep) Plan *plan = plan_new(PLAN_ASSIGN);
         const AskedFor asked = { .devices = &d, .n_devices = 1 };
         int r = plan ? engine_plan_devices(&asked, &d, 1, plan) : -ENOMEM;
@@ -421,18 +449,21 @@ static int restore_run(Task *t, Assignment *a, Device *d, Error *err) {
         int r;
 
         if (!wanted || !plan_device_is(wanted, &d->facts))
-                return error_set(err, ERROR_GONE, "%s is another card now: adopt that, or release the assignment",
+                return error_set(err, ERROR_GONE,
+                                 "%s is another card now: adopt that, or release the assignment",
                                  PCI_ADDRESS_TEXT(d->facts.address));
         if (wanted->group != (d->group ? d->group->id : 0))
                 return error_set(err, ERROR_NOT_SUPPORTED,
-                                 "The kernel put %s into another IOMMU group: adopt that, or release the assignment",
+                                 "The kernel put %s into another IOMMU group: adopt that, or "
+                                 "release the assignment",
                                  PCI_ADDRESS_TEXT(d->facts.address));
         if (restore_plan(e, a, d, wanted, &t->plan) < 0 || job_set_plan(task_job(t), t->plan) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory for the plan");
         engine_mark_job(e, t->plan, task_job(t));
         r = store_begin(e->store, t->plan, a);
         if (r < 0)
-                return error_set(err, ERROR_FAILED, "The plan could not be recorded, so nothing was done: %s",
+                return error_set(err, ERROR_FAILED,
+                                 "The plan could not be recorded, so nothing was done: %s",
                                  strerrordesc_np(-r));
         if (task_run_plan(t, restore_finished) < 0) {
                 (void) store_end(e->store, t->plan->id, HOST_OUTCOME_ROLLED_BACK, NULL);
@@ -447,7 +478,8 @@ static void facts_finished(Task *t, const HostResult *result) {
         Device *d = t->n_devices > 0 ? inventory_device(e->inventory, t->devices[0]) : NULL;
         _cleanup_error_ Error err = ERROR_INIT;
 
-        if (result->outcome == HOST_OUTCOME_UNKNOWN) { /* the task stays for the stuck device alone */
+        if (result->outcome ==
+            HOST_OUTCOME_UNKNOWN) { /* the task stays for the stuck device alone */
                 (void) error_from_result(&err, result, "Reading the facts");
                 if (a)
                         a->job = NULL;
@@ -456,7 +488,8 @@ static void facts_finished(Task *t, const HostResult *result) {
                 return;
         }
         if (!a || !d || t->cancelled)
-                (void) error_set(&err, d && !t->cancelled ? ERROR_GONE : ERROR_FAILED, "The job was stopped");
+                (void) error_set(&err, d && !t->cancelled ? ERROR_GONE : ERROR_FAILED,
+                                 "The job was stopped");
         else if (result->outcome != HOST_OUTCOME_DONE)
                 (void) error_from_result(&err, result, "Reading the facts");
         else if (restore_run(t, a, d, &err) >= 0)
@@ -464,7 +497,8 @@ static void facts_finished(Task *t, const HostResult *result) {
         restore_end(t, &err);
 }
 
-int engine_restore(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err) {
+int engine_restore(Engine *e, const Caller *c, const char *device, EngineReply reply,
+                   void *userdata, Error *err) {
         Device *d;
         Task *t;
         Job *j;
@@ -479,7 +513,8 @@ int engine_restore(Engine *e, const Caller *c, const char *device, EngineReply r
         if (r < 0)
                 return r;
         if (!d->assignment)
-                return error_set(err, ERROR_INVALID, "%s belongs to nobody: there is nothing to restore, adopt it",
+                return error_set(err, ERROR_INVALID,
+                                 "%s belongs to nobody: there is nothing to restore, adopt it",
                                  PCI_ADDRESS_TEXT(d->facts.address));
         if (task_new(e, c, reply, userdata, &t) < 0)
                 return error_set(err, ERROR_FAILED, "Not enough memory");

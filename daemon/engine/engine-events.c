@@ -102,7 +102,8 @@ int engine_put_device(Engine *e, PciFacts *facts, PciUse *use) {
                 engine_device_inserted(e, d);
         engine_update_verdicts(e, d, d);
         engine_device_changed(e, d);
-        (void) engine_check_drift(e, d); /* reported above, with all that is shown when it goes out */
+        (void) engine_check_drift(e,
+                                  d); /* reported above, with all that is shown when it goes out */
         return same && d->config ? 0 : engine_want_read(e, d->facts.address);
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A release that waits too long, where the rule says what then: the process that was declared as the owner is ended,
- * first asked, then killed. Never a process that was merely found holding the device, and never by its number: the
- * descriptor that its owner gave cannot mean another one. The proof that nobody holds on is waited for all the same.
+ * A release that waits too long, where the rule says what then: the process that was declared as
+ * the owner is ended, first asked, then killed. Never a process that was merely found holding the
+ * device, and never by its number: the descriptor that its owner gave cannot mean another one. The
+ * proof that nobody holds on is waited for all the same.
  */
 
 #include <assert.h>
@@ -38,7 +39,8 @@ usec_t engine_force_at(Engine *e, const Assignment *a, usec_t held_since, unsign
         if (a->pidfd < 0 || n_signals >= 2)
                 return USEC_INFINITY;
         grace = grace_of(e, a);
-        return grace == USEC_INFINITY ? USEC_INFINITY : held_since + grace + n_signals * KILL_AFTER_USEC;
+        return grace == USEC_INFINITY ? USEC_INFINITY
+                                      : held_since + grace + n_signals * KILL_AFTER_USEC;
 }
 
 int engine_force_end(Task *t, const Assignment *a, unsigned n_signals, TaskFinished finished) {
@@ -52,7 +54,7 @@ int engine_force_end(Task *t, const Assignment *a, unsigned n_signals, TaskFinis
                 .iommufd = -EBADF,
         };
         engine_audit(a, MESSAGE_OWNER_DIED, LOG_WARNING,
-                     "Process %u of %s still holds what was released; by its rule it is %s", a->pid, a->owner,
-                     n_signals == 0 ? "asked to end" : "killed");
+                     "Process %u of %s still holds what was released; by its rule it is %s", a->pid,
+                     a->owner, n_signals == 0 ? "asked to end" : "killed");
         return task_run(t, finished);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Kept state that is true whether or not it can be written down now: memory changes at once, and the file follows by a
- * plan of its own, which touches no device and takes no lock. A full or broken state directory makes that wait, with
- * growing pauses, and stops nothing else: least of all a release.
+ * Kept state that is true whether or not it can be written down now: memory changes at once, and
+ * the file follows by a plan of its own, which touches no device and takes no lock. A full or
+ * broken state directory makes that wait, with growing pauses, and stops nothing else: least of all
+ * a release.
  */
 
 #include <assert.h>
@@ -51,7 +52,8 @@ static void finished(Task *t, const HostResult *result) {
                 return;
         }
         if (store_end(e->store, t->plan->id, result->outcome, NULL) < 0)
-                log_warning("Failed to record the end of plan %s; a restart looks at it again", t->plan->id);
+                log_warning("Failed to record the end of plan %s; a restart looks at it again",
+                            t->plan->id);
         /* Memory is ahead of the files here: only what went wrong is of interest. */
         engine_kept_note(e, t->plan, result);
         if (result->outcome != HOST_OUTCOME_DONE) {
@@ -72,7 +74,8 @@ static int make_plan(Engine *e, Plan **ret) {
         _cleanup_(plan_freep) Plan *plan = plan_new(PLAN_RECORD);
         int r = plan ? engine_random_id(plan->id) : -ENOMEM;
 
-        for (char **name = e->kept_unsaved; r >= 0 && name && *name && plan->n_steps < PLAN_STEPS_MAX; name++) {
+        for (char **name = e->kept_unsaved;
+             r >= 0 && name && *name && plan->n_steps < PLAN_STEPS_MAX; name++) {
                 _cleanup_free_ char *text = NULL;
                 Step *s = plan_add_step(plan, STEP_COMMIT_STATE, 0);
 

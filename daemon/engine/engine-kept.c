@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Kept state in memory, and the steps that change it. The truth about a file is its text: a change is made by writing
- * down what shall be kept, and memory follows by reading that text as a restart would. So what is refused here and
- * what would be refused after a reboot are the same. Nothing is overwritten whose content is not known: a device whose
- * file is damaged is quarantined until somebody looked at it.
+ * Kept state in memory, and the steps that change it. The truth about a file is its text: a change
+ * is made by writing down what shall be kept, and memory follows by reading that text as a restart
+ * would. So what is refused here and what would be refused after a reboot are the same. Nothing is
+ * overwritten whose content is not known: a device whose file is damaged is quarantined until
+ * somebody looked at it.
  */
 
 #include "engine/engine-kept.h"
@@ -43,7 +44,8 @@ static char *damaged_file(Engine *e, const Device *d) {
         if (!e->kept.damaged || device_identity_of(d, &identity) < 0)
                 return NULL;
         if (kept_device_name(&identity, name) && strv_contains(e->kept.damaged, name))
-                reason = strjoinf("what is kept about it cannot be read: %s/%s", host_state_directory(e->host), name);
+                reason = strjoinf("what is kept about it cannot be read: %s/%s",
+                                  host_state_directory(e->host), name);
         device_identity_done(&identity);
         return reason;
 }
@@ -63,7 +65,8 @@ bool engine_kept_match(Engine *e, Device *d) {
             (!owner || d->dirty_uid == kept->dirty_uid))
                 return false;
         d->dirty_uid = owner ? kept->dirty_uid : 0;
-        if (free_and_strdup(&d->dirty_owner, owner) < 0 || free_and_strdup(&d->quarantine, reason) < 0) {
+        if (free_and_strdup(&d->dirty_owner, owner) < 0 ||
+            free_and_strdup(&d->quarantine, reason) < 0) {
                 log_error("Not enough memory to quarantine %s", PCI_ADDRESS_TEXT(d->facts.address));
                 return false;
         }
@@ -75,7 +78,8 @@ int engine_kept_check(Engine *e, Error *err) {
         if (e->kept_unread >= 0)
                 return 0;
         return error_set(err, ERROR_FAILED,
-                         "What is kept about devices in %s cannot be read: %s; mend it and restart the service. "
+                         "What is kept about devices in %s cannot be read: %s; mend it and restart "
+                         "the service. "
                          "Releases still work",
                          host_state_directory(e->host), strerrordesc_np(-e->kept_unread));
 }
@@ -143,7 +147,8 @@ void engine_kept_note(Engine *e, const Plan *plan, const HostResult *result) {
                 if (!streq_ptr(e->kept_trouble, result->message))
                         log_error("%s", result->message);
                 if (free_and_strdup(&e->kept_trouble, result->message) < 0)
-                        log_error("Not enough memory to remember that kept state cannot be written");
+                        log_error(
+                                "Not enough memory to remember that kept state cannot be written");
         } else if (committed && result->outcome == HOST_OUTCOME_DONE)
                 (void) free_and_strdup(&e->kept_trouble, NULL); /* frees: cannot fail */
 }
@@ -165,8 +170,8 @@ void engine_kept_apply(Engine *e, const Plan *plan, HostOutcome outcome) {
 
                 if (s->type != STEP_COMMIT_STATE)
                         continue;
-                /* How far it came is not known: what may still be on disk is still kept, so that the
-                 * next plan removes it, and does not come back with the next start. */
+                /* How far it came is not known: what may still be on disk is still kept, so that
+                 * the next plan removes it, and does not come back with the next start. */
                 if (unsure && isempty(text) && !isempty(s->undo))
                         text = s->undo;
                 if (!text)
@@ -210,12 +215,14 @@ int engine_kept_text(Engine *e, const char *name, char **ret) {
 /* The text that the file will have when the plan's steps so far are done. */
 static const char *planned_text(const Plan *plan, const char *name) {
         for (size_t i = plan->n_steps; i-- > 0;)
-                if (plan->steps[i].type == STEP_COMMIT_STATE && streq(strempty(plan->steps[i].value), name))
+                if (plan->steps[i].type == STEP_COMMIT_STATE &&
+                    streq(strempty(plan->steps[i].value), name))
                         return strempty(plan->steps[i].expect);
         return NULL;
 }
 
-static int add_commit(Engine *e, Plan *plan, uint32_t group, const char *name, const char *before, const char *after) {
+static int add_commit(Engine *e, Plan *plan, uint32_t group, const char *name, const char *before,
+                      const char *after) {
         Step *s;
 
         if (streq(strempty(before), strempty(after)))
@@ -337,7 +344,8 @@ static int reservation_of(Engine *e, const Assignment *a, const Plan *plan, Kept
         kept->by_node = a->by_node;
         kept->force = a->force;
         kept->memlock = a->memlock;
-        if (free_and_strdup(&kept->owner, a->owner) < 0 || strv_copy(a->labels, &kept->labels) < 0 ||
+        if (free_and_strdup(&kept->owner, a->owner) < 0 ||
+            strv_copy(a->labels, &kept->labels) < 0 ||
             free_and_strdup(&kept->request_id, a->request_id) < 0 ||
             free_and_strdup(&kept->force_reason, a->force_reason) < 0)
                 return -ENOMEM;
@@ -375,7 +383,8 @@ int engine_kept_add_reservation(Engine *e, Plan *plan, const Assignment *a) {
                 r = kept_reservation_to_file(old, &before_name, &before);
         if (r < 0)
                 return r;
-        return add_commit(e, plan, plan->n_devices > 0 ? plan->devices[0].group : 0, name, before, text);
+        return add_commit(e, plan, plan->n_devices > 0 ? plan->devices[0].group : 0, name, before,
+                          text);
 }
 
 int engine_kept_add_unreserve(Engine *e, Plan *plan, const char *id) {
@@ -392,7 +401,8 @@ int engine_kept_add_unreserve(Engine *e, Plan *plan, const char *id) {
         r = kept_reservation_to_file(old, &name, &before);
         if (r < 0)
                 return r;
-        return add_commit(e, plan, plan->n_devices > 0 ? plan->devices[0].group : 0, name, before, "");
+        return add_commit(e, plan, plan->n_devices > 0 ? plan->devices[0].group : 0, name, before,
+                          "");
 }
 
 /* ---- the start ---- */
@@ -411,14 +421,16 @@ int engine_kept_load(Engine *e) {
         r = host_state_files(e->host, &files, &n);
         if (r < 0) {
                 e->kept_unread = r;
-                (void) log_error_errno(
-                        r, "Failed to read what is kept in %s; nothing is assigned until it is mended: %m",
-                        host_state_directory(e->host));
+                (void) log_error_errno(r,
+                                       "Failed to read what is kept in %s; nothing is assigned "
+                                       "until it is mended: %m",
+                                       host_state_directory(e->host));
                 return r == -ENOMEM ? r : 0;
         }
         for (size_t i = 0; r >= 0 && i < n; i++)
-                r = files[i].error < 0 ? kept_state_add_error(&e->kept, files[i].name, files[i].error)
-                                       : kept_state_add(&e->kept, files[i].name, files[i].text, files[i].size);
+                r = files[i].error < 0
+                            ? kept_state_add_error(&e->kept, files[i].name, files[i].error)
+                            : kept_state_add(&e->kept, files[i].name, files[i].text, files[i].size);
         host_state_files_free(files, n);
         tell_problems(e);
         return r;

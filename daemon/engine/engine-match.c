@@ -146,7 +146,8 @@ static void judge_mates(Gather *g, GroupQuestion *q, Mates *m) {
                                             q->rules[i]->settings.group == POLICY_GROUP_TAKE_ALL);
         }
         for (size_t i = 0; i < q->question.n_members; i++) {
-                bool needed = !m->consent && verdict_first(m->verdicts + i) && !is_hard(m->verdicts + i);
+                bool needed =
+                        !m->consent && verdict_first(m->verdicts + i) && !is_hard(m->verdicts + i);
 
                 g->needed[place_of(g->e, q->devices[i])] = needed;
                 group->n_needed += needed;
@@ -234,7 +235,8 @@ static void demand_mates(Gather *g) {
         for (size_t i = 0; i < g->n; i++) {
                 const Device *d = sorted[i], *missing = NULL;
 
-                if (!g->free[i] || !d->group || g->groups[place_of(g->e, first_member(d))].n_needed == 0)
+                if (!g->free[i] || !d->group ||
+                    g->groups[place_of(g->e, first_member(d))].n_needed == 0)
                         continue;
                 LIST_FOREACH(&d->group->devices, link) {
                         const Device *mate = LIST_ENTRY(link, Device, in_group);
@@ -325,13 +327,14 @@ static Json *reasons_of(const Gather *g, const ChooseSet *s) {
         if (s->n_picks == 1)
                 near = strdup("one function");
         else if (s->near == CHOOSE_SAME_SWITCH || s->near == CHOOSE_SAME_ROOT_PORT)
-                near = strjoinf("all below %s %s",
-                                s->near == CHOOSE_SAME_SWITCH ? "bridge" : "root port",
-                                PCI_ADDRESS_TEXT(g->e->inventory->sorted[s->bridge]->facts.address));
+                near = strjoinf(
+                        "all below %s %s", s->near == CHOOSE_SAME_SWITCH ? "bridge" : "root port",
+                        PCI_ADDRESS_TEXT(g->e->inventory->sorted[s->bridge]->facts.address));
         else if (s->one_node && s->numa_node >= 0)
                 near = strjoinf("all on NUMA node %d", (int) s->numa_node);
         else
-                near = strdup(s->one_node ? "no NUMA node is known of any" : "on several NUMA nodes");
+                near = strdup(s->one_node ? "no NUMA node is known of any"
+                                          : "on several NUMA nodes");
         if (s->n_mates == 0)
                 mates = strdup("clean groups: nothing is taken along");
         else
@@ -393,7 +396,8 @@ static Json *wants_to_json(const Gather *g) {
         return list;
 }
 
-/* Why there is no set: a want that nothing satisfies, one that too little is free for, or the whole. */
+/* Why there is no set: a want that nothing satisfies, one that too little is free for, or the
+ * whole. */
 static int refuse(const Gather *g, Error *err) {
         for (size_t w = 0; w < g->m->n_filters; w++) {
                 const WantFilter *f = g->m->filters + w;
@@ -414,7 +418,8 @@ static int refuse(const Gather *g, Error *err) {
                 if (n_free < f->count)
                         return error_set(
                                 err, n_free + n_waits >= f->count ? ERROR_OWNED : ERROR_NOT_VIABLE,
-                                "Want %zu (%s): of %u such functions %u can be had now; see what was "
+                                "Want %zu (%s): of %u such functions %u can be had now; see what "
+                                "was "
                                 "left out",
                                 w + 1, strempty(text), n, n_free);
         }

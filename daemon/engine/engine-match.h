@@ -40,6 +40,6 @@ typedef struct Matching { /* a question and its answer */
         Json *document;
 } Matching;
 
-/* Picks the best set that passes the whole verdict: 0 with devices, or the refusal with the document
- * as its details. */
+/* Picks the best set that passes the whole verdict: 0 with devices, or the refusal with the
+ * document as its details. */
 int engine_match(Engine *e, Matching *m, Error *err);

@@ -61,12 +61,13 @@ static int get_token(Engine *e, Assignment *a, Error *err) {
         r = engine_random_id(id);
         if (r < 0)
                 return error_set(err, ERROR_FAILED, "No randomness: %s", strerrordesc_np(-r));
-        (void) snprintf(a->vf_token, sizeof(a->vf_token), "%.8s-%.4s-4%.3s-a%.3s-%.12s", id, id + 8, id + 13,
-                        id + 17, id + 20);
+        (void) snprintf(a->vf_token, sizeof(a->vf_token), "%.8s-%.4s-4%.3s-a%.3s-%.12s", id, id + 8,
+                        id + 13, id + 17, id + 20);
         r = store_assignment(e->store, a);
         if (r < 0) {
                 a->vf_token[0] = 0;
-                return error_set(err, ERROR_FAILED, "The VF token could not be recorded: %s", strerrordesc_np(-r));
+                return error_set(err, ERROR_FAILED, "The VF token could not be recorded: %s",
+                                 strerrordesc_np(-r));
         }
         return 0;
 }
@@ -158,14 +159,17 @@ static int wake_reserved(Engine *e, Assignment *a, Error *err) {
         if (a->state != ASSIGNMENT_RESERVED || a->job)
                 return 0;
         if (engine_reservation_waits(a))
-                return error_set(err, ERROR_GONE,
-                                 "Assignment %s is reserved, and its hardware is not there or not ready: %s", a->id,
-                                 a->missing ? a->missing[0] : "it is being looked for");
-        if (!engine_step(e, a, ASSIGNMENT_EVENT_ATTACH) || !engine_step(e, a, ASSIGNMENT_EVENT_PREPARED))
+                return error_set(
+                        err, ERROR_GONE,
+                        "Assignment %s is reserved, and its hardware is not there or not ready: %s",
+                        a->id, a->missing ? a->missing[0] : "it is being looked for");
+        if (!engine_step(e, a, ASSIGNMENT_EVENT_ATTACH) ||
+            !engine_step(e, a, ASSIGNMENT_EVENT_PREPARED))
                 return error_set(err, ERROR_FAILED, "Assignment %s cannot be woken", a->id);
         r = store_assignment(e->store, a);
         if (r < 0)
-                (void) log_warning_errno(r, "Failed to record that assignment %s is active: %m", a->id);
+                (void) log_warning_errno(r, "Failed to record that assignment %s is active: %m",
+                                         a->id);
         return 0;
 }
 

@@ -239,8 +239,8 @@ static int choose_drivers(Engine *e, const AskedFor *asked, Plan *plan, Error *e
                                                  "%s has no VFIO driver on this host",
                                                  PCI_ADDRESS_TEXT(p->address));
                 }
-                /* A parked function rests on any VFIO driver; it need not move from one to another.
-                 */
+                /* A parked function rests on any VFIO driver; it need not move from one to
+                 * another. */
                 if (!p->requested && pci_driver_is_vfio(d->facts.driver))
                         (void) string_copy(name, sizeof(name), d->facts.driver);
                 if (free_and_strdup(&p->driver, name) < 0)
@@ -501,7 +501,8 @@ int engine_plan_clean(Engine *e, const Device *d, const CleanSubject *s, Plan *p
                 return r < 0 ? r : -ENOMEM;
         if (bound) /* by what a release left there */
                 engine_clean_read_home(e, d, &p->driver_before, &p->override_before);
-        r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, p), UNHELD_TIMEOUT_MSEC, NULL, NULL, NULL);
+        r = add_step(plan_add_device_step(plan, STEP_PROVE_UNHELD, p), UNHELD_TIMEOUT_MSEC, NULL,
+                     NULL, NULL);
         if (r >= 0 && !bound)
                 r = add_bind(e, plan, p);
         if (r >= 0)
@@ -512,7 +513,8 @@ int engine_plan_clean(Engine *e, const Device *d, const CleanSubject *s, Plan *p
                 r = add_restore_from(e, plan, plan, p, p->driver);
         if (r < 0)
                 return r;
-        return add_step(plan_add_device_step(plan, STEP_VERIFY, p), e->options.step_timeout_msec, NULL, NULL, NULL);
+        return add_step(plan_add_device_step(plan, STEP_VERIFY, p), e->options.step_timeout_msec,
+                        NULL, NULL, NULL);
 }
 
 int engine_plan_node_owner(Engine *e, const Plan *made, const char *from, const char *to,

@@ -307,7 +307,8 @@ int engine_check_policy(Engine *e, const char *text, size_t n, Error *err, char 
         if (r < 0)
                 return r;
         texts = engine_policy_texts(&files);
-        if (!texts || engine_policy_check(text ? &one : texts, text ? 1 : files.n, e->policy, &j) < 0 ||
+        if (!texts ||
+            engine_policy_check(text ? &one : texts, text ? 1 : files.n, e->policy, &j) < 0 ||
             !(*ret_json = json_to_text(j, false)))
                 return no_memory(err);
         return 0;

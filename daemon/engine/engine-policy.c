@@ -64,7 +64,8 @@ static bool precedes(const Assignment *a, const Assignment *b) {
 }
 
 /* Of several that wait for their facts what came first counts for those behind it; what has got its
- * plan counts for all, since it may have been decided before the facts of an earlier one were in. */
+ * plan counts for all, since it may have been decided before the facts of an earlier one were
+ * in. */
 static bool counts_for(const Assignment *a, const Assignment *self) {
         return !self || a->state != ASSIGNMENT_PREPARING || (a->plan && a->plan->n_steps > 0) ||
                precedes(a, self);
@@ -110,7 +111,8 @@ Json *engine_policy_rule_to_json(const PolicyRule *rule) {
         return j;
 }
 
-/* Out of `rule "gpu-pool" (FILE:LINE, /rules/0/ats)`: the value may stand elsewhere than its rule. */
+/* Out of `rule "gpu-pool" (FILE:LINE, /rules/0/ats)`: the value may stand elsewhere than its
+ * rule. */
 static bool split_origin(char *proof, const char **ret_file, unsigned *ret_line,
                          const char **ret_pointer) {
         size_t n = strlen(proof);

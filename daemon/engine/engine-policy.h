@@ -16,8 +16,8 @@ const PolicyRule *engine_rule(Engine *e, const Device *d);
 /* What rules see of it. port_path is the caller's to free and may stay NULL. */
 void engine_policy_subject(Engine *e, const Device *d, char **ret_port_path, PolicySubject *ret);
 
-/* Requested functions that the asker's (uid, owner) has under this rule. self: only what came before
- * it, so that of two that wait for their facts one gets through; NULL: all. */
+/* Requested functions that the asker's (uid, owner) has under this rule. self: only what came
+ * before it, so that of two that wait for their facts one gets through; NULL: all. */
 uint32_t engine_policy_count_owned(Engine *e, const PolicyRule *rule, const PolicyAsk *ask,
                                    const Assignment *self);
 /* { name, file, line, pointer } */
@@ -26,14 +26,14 @@ Json *engine_policy_rule_to_json(const PolicyRule *rule);
 Json *engine_policy_settings_to_json(Engine *e, const Device *d, const PolicyAsk *ask);
 /* The walk over the rules for it (policy_explain()). */
 Json *engine_policy_explain(Engine *e, const Device *d, const PolicyAsk *ask);
-/* [{ devices, rule, settings: { KEY: value } }] of what is asked for: what a plan is made by. Settings
- * are those that somebody wrote. */
+/* [{ devices, rule, settings: { KEY: value } }] of what is asked for: what a plan is made by.
+ * Settings are those that somebody wrote. */
 Json *engine_policy_of(Engine *e, const AskedFor *asked);
 /* Remembers that with the assignment. -ENOMEM. */
 int engine_policy_keep(Engine *e, const AskedFor *asked, Assignment *a);
 #define POLICY_KEPT_MAX 60000U /* bytes */
-/* Where the value stands that refuses: rule, file, line and pointer into j. proof: PolicyRule.origins
- * of its key, or NULL. */
+/* Where the value stands that refuses: rule, file, line and pointer into j. proof:
+ * PolicyRule.origins of its key, or NULL. */
 void engine_policy_add_origin(const PolicyRule *rule, const char *proof, Json *j);
 
 /* What is built in, until files are read. */

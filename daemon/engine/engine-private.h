@@ -28,8 +28,8 @@ typedef struct PlannedDriver {
 } PlannedDriver;
 
 #define OPEN_FDS_MAX 64U
-#define READ_BATCH 16U /* functions a worker reads at a time: a blocked one costs only its batch \
-                        */
+#define READ_BATCH 16U /* functions a worker reads at a time: a blocked one costs only its batch
+                        * \ */
 #define READ_BATCHES_AT_ONCE 2U
 #define REQUEST_DEVICES_MAX 64U   /* named by one request */
 #define QUEUE_MAX 1024U           /* tasks that wait for a worker */
@@ -109,17 +109,18 @@ struct Task {
         HostOpenDevice *open_devices;
         Plan *plan;
         HostJob *host_job;
-        usec_t give_up_at; /* in the queue; USEC_INFINITY for what has to be done at last */
-        bool patient;                /* never gives up waiting for a worker */
-        bool urgent;                 /* before others in the queue */
-        bool stuck;                  /* UNKNOWN came, ended did not */
-        bool awaits_settled;         /* fires when everything is read */
-        bool waits;                  /* does nothing but wait for the end of job */
-        bool releases; /* waits for the end of its assignment, whichever job brings it */
-        bool cancelled;              /* asked to stop: undo, and say so */
-        bool known; /* decided by facts that were read before: what the plan finds otherwise is read */
-        int submit_error;            /* why the host took no request, until it is delivered */
-        char **not_restored;         /* strv: settings that a release could not take back */
+        usec_t give_up_at;   /* in the queue; USEC_INFINITY for what has to be done at last */
+        bool patient;        /* never gives up waiting for a worker */
+        bool urgent;         /* before others in the queue */
+        bool stuck;          /* UNKNOWN came, ended did not */
+        bool awaits_settled; /* fires when everything is read */
+        bool waits;          /* does nothing but wait for the end of job */
+        bool releases;       /* waits for the end of its assignment, whichever job brings it */
+        bool cancelled;      /* asked to stop: undo, and say so */
+        bool known; /* decided by facts that were read before: what the plan finds otherwise is
+                     * read */
+        int submit_error;    /* why the host took no request, until it is delivered */
+        char **not_restored; /* strv: settings that a release could not take back */
 
         StepNote *notes;             /* of each step of the plan that runs or ran; NULL on OOM */
         size_t n_notes;
@@ -233,11 +234,11 @@ typedef struct AskedFor {
         Device *const *devices;  /* requested */
         size_t n_devices;
         bool take_all, force;
-        const char *driver;      /* NULL: by rule, or else by aliases */
-        const Assignment *self;  /* its own ownership and job do not count */
-        bool choose_driver;      /* look for the VFIO driver too */
-        const PolicyAsk *ask;    /* who asks; NULL: nobody in particular */
-        bool claiming;           /* limits count all that is there, not only what came before self */
+        const char *driver;     /* NULL: by rule, or else by aliases */
+        const Assignment *self; /* its own ownership and job do not count */
+        bool choose_driver;     /* look for the VFIO driver too */
+        const PolicyAsk *ask;   /* who asks; NULL: nobody in particular */
+        bool claiming;          /* limits count all that is there, not only what came before self */
 } AskedFor;
 
 typedef struct GroupQuestion {
@@ -271,8 +272,8 @@ void group_question_evaluate(const Engine *e, GroupQuestion *q, size_t i, Verdic
 
 /* ---- plans (engine-plan.c, engine-token.c) ---- */
 
-/* Members that a plan touches: requested, and the group's others that are parked. Sorted; malloc'd.
- */
+/* Members that a plan touches: requested, and the group's others that are parked. Sorted;
+ * malloc'd. */
 int engine_plan_members(Engine *e, const AskedFor *asked, Device ***ret, size_t *ret_n);
 /* Devices only, no steps: what is claimed. */
 int engine_plan_devices(const AskedFor *asked, Device *const *members, size_t n, Plan *plan);
@@ -392,7 +393,8 @@ void engine_lose_assigned(Engine *e, Assignment *a, Device *d);
 /* Compares with what the assignment left, and signals what is new. True if what is shown changed:
  * the caller reports the device. */
 bool engine_check_drift(Engine *e, Device *d);
-/* Reads what no event tells: a foreign hand that rebound a device may have written its driver override as well. */
+/* Reads what no event tells: a foreign hand that rebound a device may have written its driver
+ * override as well. */
 void engine_drift_look(Engine *e, const Device *d);
 void engine_drift_over(Engine *e, Device *d);
 /* A plan of ours left these devices so. */
@@ -405,8 +407,8 @@ bool engine_take_held(Engine *e, const Plan *plan);
 void engine_device_inserted(Engine *e, Device *d);
 /* Of a device with an assignment: the log and the signal. */
 /* a: whose expectation it is. */
-void engine_report_drift(Engine *e, Device *d, const Assignment *a, const char *what, const char *found,
-                         const char *expected);
+void engine_report_drift(Engine *e, Device *d, const Assignment *a, const char *what,
+                         const char *found, const char *expected);
 /* Takes over facts and use; reports what is new or changed. */
 int engine_put_device(Engine *e, PciFacts *facts, PciUse *use);
 int engine_begin_resync(Engine *e);

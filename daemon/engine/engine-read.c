@@ -13,7 +13,8 @@
 #include "engine/engine-kept.h"
 
 #define SETTLE_WHAT (HOST_READ_CONFIG | HOST_READ_USE | HOST_READ_GROUP | HOST_READ_SLOT)
-/* After the last event: what a bind sets off comes in bursts, and a reading between them is one for nothing. */
+/* After the last event: what a bind sets off comes in bursts, and a reading between them is one for
+ * nothing. */
 #define READ_GATHER_USEC (250 * USEC_PER_MSEC)
 
 static void next_batches(Engine *e);
@@ -149,8 +150,8 @@ static int read_timer_arm(Engine *e, usec_t at) {
         return host_timer_set(e->read_timer, at);
 }
 
-/* In Engine.wanted: why a device is to be read. Its children alone are no reason to think that it is
- * not known: what the host does with them is proven by each plan. */
+/* In Engine.wanted: why a device is to be read. Its children alone are no reason to think that it
+ * is not known: what the host does with them is proven by each plan. */
 static char for_children, for_all;
 
 static int to_read_append(Engine *e, PciAddress a, char *why) {
@@ -351,8 +352,9 @@ int engine_settle(Engine *e) {
 
 /* Of modules' aliases that were read long ago. No VFIO driver takes a bridge. */
 static const char *candidate_driver(Engine *e, const Device *d, char *buffer, size_t size) {
-        int r = pci_facts_is_bridge(&d->facts) ? -ENOENT
-                                               : host_choose_driver(e->host, &d->facts, buffer, size);
+        int r = pci_facts_is_bridge(&d->facts)
+                        ? -ENOENT
+                        : host_choose_driver(e->host, &d->facts, buffer, size);
 
         return r >= 0 ? buffer : r == -ENOENT ? "" : NULL;
 }

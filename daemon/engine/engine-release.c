@@ -47,8 +47,9 @@ static void retry_later(Task *t) {
         int r;
 
         if (a && release->held_since > 0)
-                at = MIN(at, MAX(engine_force_at(t->engine, a, release->held_since, release->n_signals),
-                                 host_now(t->engine->host) + RETRY_FIRST_USEC));
+                at = MIN(at,
+                         MAX(engine_force_at(t->engine, a, release->held_since, release->n_signals),
+                             host_now(t->engine->host) + RETRY_FIRST_USEC));
         r = task_fire_at(t, at, release_attempt);
 
         if (r < 0)
@@ -174,7 +175,8 @@ static void forget_softly(Engine *e, const Assignment *a) {
         int r = engine_kept_set_unreserved(e, a->id);
 
         if (r < 0)
-                (void) log_error_errno(r, "Failed to have the end of assignment %s written down: %m", a->id);
+                (void) log_error_errno(
+                        r, "Failed to have the end of assignment %s written down: %m", a->id);
 }
 
 static void release_done(Task *t, Assignment *a) {
@@ -258,14 +260,16 @@ static void settle(Task *t, const Assignment *a, const HostResult *result) {
         engine_clean_settle(t, result, &s, task_release(t)->rest);
 }
 
-/* The group that could not be cleaned stays where it is, nobody's; the rest of the assignment goes on its way. */
+/* The group that could not be cleaned stays where it is, nobody's; the rest of the assignment goes
+ * on its way. */
 static bool quarantine_failed(Task *t, Assignment *a, const HostResult *result, const Error *err) {
         const CleanSubject s = subject_of(a);
         _cleanup_json_ Json *details = NULL;
         _cleanup_free_ char *text = NULL;
         PciAddress failed;
 
-        if (result->outcome == HOST_OUTCOME_UNKNOWN || !engine_clean_failed(t->plan, result, &failed))
+        if (result->outcome == HOST_OUTCOME_UNKNOWN ||
+            !engine_clean_failed(t->plan, result, &failed))
                 return false;
         if (engine_clean_cannot_reset(t->engine, t->plan, result))
                 return true;
@@ -295,8 +299,9 @@ static void signal_sent(Task *t, const HostResult *result) {
                 return;
         }
         if (result->outcome != HOST_OUTCOME_DONE && result->error != -ESRCH && a)
-                engine_audit(a, MESSAGE_OWNER_DIED, LOG_ERR, "Process %u of %s could not be ended: %s",
-                             a->pid, a->owner, result->message);
+                engine_audit(a, MESSAGE_OWNER_DIED, LOG_ERR,
+                             "Process %u of %s could not be ended: %s", a->pid, a->owner,
+                             result->message);
         t->attempts = 0;
         retry_later(t);
 }

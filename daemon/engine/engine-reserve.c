@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Reservations after a reboot. The kernel has forgotten them, the state directory has not: each becomes an assignment
- * again, reserved, with the id, owner, labels and request id that it had. Its hardware is looked for by place and
- * identity, never by address, and taken in memory at once so that nobody else gets it meanwhile; when all of it is
- * there and a worker has read who it is, a plan like any other prepares it, and it rests until somebody attaches.
- * Hardware that is missing, or another card in its place, is told and waited for: the reservation stays.
+ * Reservations after a reboot. The kernel has forgotten them, the state directory has not: each
+ * becomes an assignment again, reserved, with the id, owner, labels and request id that it had. Its
+ * hardware is looked for by place and identity, never by address, and taken in memory at once so
+ * that nobody else gets it meanwhile; when all of it is there and a worker has read who it is, a
+ * plan like any other prepares it, and it rests until somebody attaches. Hardware that is missing,
+ * or another card in its place, is told and waited for: the reservation stays.
  */
 
 #include <assert.h>
@@ -40,10 +41,12 @@ typedef struct Search {
 
 static bool has_ids(const Device *d, const DeviceIdentity *i) {
         return d->facts.vendor == i->vendor && d->facts.device == i->device &&
-               d->facts.subsystem_vendor == i->subsystem_vendor && d->facts.subsystem_device == i->subsystem_device;
+               d->facts.subsystem_vendor == i->subsystem_vendor &&
+               d->facts.subsystem_device == i->subsystem_device;
 }
 
-/* In two walks, since an identity has to be put together: who has the IDs, and only then who has the place. */
+/* In two walks, since an identity has to be put together: who has the IDs, and only then who has
+ * the place. */
 static int search(Engine *e, const DeviceIdentity *wanted, Search *ret) {
         *ret = (Search) {};
         for (unsigned walk = 0; walk < 2 && !ret->found; walk++)
@@ -85,11 +88,13 @@ static void tell(Engine *e, Assignment *a, const DeviceIdentity *wanted, const D
         if (strv_extend(&a->missing, text) < 0)
                 log_warning("Not enough memory for what reservation %s lacks", a->id);
         engine_audit(a, MESSAGE_DEVICE_ERROR, LOG_WARNING, "Reserved for %s: %s", a->owner, text);
-        if (assignment_add_notice(a, host_now(e->host), "Lost", who, details, &n) >= 0 && e->observer.assignment_notice)
+        if (assignment_add_notice(a, host_now(e->host), "Lost", who, details, &n) >= 0 &&
+            e->observer.assignment_notice)
                 e->observer.assignment_notice(a, n, e->observer_userdata);
 }
 
-static void tell_other_card(Engine *e, const Assignment *a, const DeviceIdentity *wanted, Device *other) {
+static void tell_other_card(Engine *e, const Assignment *a, const DeviceIdentity *wanted,
+                            Device *other) {
         _cleanup_(device_identity_done) DeviceIdentity identity = {};
         _cleanup_free_ char *found = NULL, *expected = describe(wanted);
 
@@ -134,14 +139,16 @@ void engine_reservation_failed(Engine *e, Assignment *a, const Error *err) {
                 text = strjoinf("could not be prepared: %s", err->message);
                 if (text && !strv_contains(a->missing, text) && strv_extend(&a->missing, text) < 0)
                         log_warning("Not enough memory for why reservation %s waits", a->id);
-                engine_audit(a, MESSAGE_DENIED, LOG_WARNING, "Reserved for %s, and not prepared: %s", a->owner,
-                             err->message);
+                engine_audit(a, MESSAGE_DENIED, LOG_WARNING,
+                             "Reserved for %s, and not prepared: %s", a->owner, err->message);
         }
         engine_assignment_changed(e, a);
         if (a->release_wanted)
                 (void) engine_begin_release(e, a, NULL, false, "asked for meanwhile");
         else if (retry_later(e) < 0)
-                log_error("Failed to arm a timer; reservation %s is tried again with the next change", a->id);
+                log_error(
+                        "Failed to arm a timer; reservation %s is tried again with the next change",
+                        a->id);
 }
 
 void engine_reservation_applied(Engine *e, Assignment *a) {
@@ -210,7 +217,8 @@ static bool all_read(Engine *e, Device *const *devices, size_t n) {
                         continue;
                 all = false;
                 if (!devices[i]->stuck)
-                        (void) engine_want_read(e, devices[i]->facts.address); /* else the timer comes again */
+                        (void) engine_want_read(
+                                e, devices[i]->facts.address); /* else the timer comes again */
         }
         return all;
 }
@@ -240,7 +248,9 @@ static int try_one(Engine *e, Assignment *a) {
                         let_go(e, a);
                 return r;
         }
-        asked = (AskedFor) { .devices = devices, .n_devices = kept->n_requested, .take_all = true, .self = a };
+        asked = (AskedFor){
+                .devices = devices, .n_devices = kept->n_requested, .take_all = true, .self = a
+        };
         if (!still_claimed(a, devices, kept->n_requested)) {
                 let_go(e, a);
                 r = claim(e, a, &asked);
@@ -265,7 +275,8 @@ int engine_reservation_check(Engine *e, const Assignment *a, Error *err) {
                 if (search(e, kept->devices + i, &s) < 0)
                         return error_set(err, ERROR_FAILED, "Not enough memory");
                 if (!s.found || s.found->assignment != a)
-                        return error_set(err, ERROR_GONE, "The reserved hardware is not there any more");
+                        return error_set(err, ERROR_GONE,
+                                         "The reserved hardware is not there any more");
         }
         return 0;
 }
@@ -282,7 +293,8 @@ void engine_reservations_try(Engine *e) {
                 int r = engine_reservation_waits(a) ? try_one(e, a) : 0;
 
                 if (r < 0)
-                        (void) log_warning_errno(r, "Failed to look for what reservation %s is about: %m", a->id);
+                        (void) log_warning_errno(
+                                r, "Failed to look for what reservation %s is about: %m", a->id);
         }
 }
 
@@ -316,7 +328,8 @@ static int revive(Engine *e, const KeptReservation *kept) {
         a->memlock = kept->memlock;
         a->created_at = host_now(e->host);
         a->plan = plan_new(PLAN_ASSIGN);
-        if (!a->plan || free_and_strdup(&a->owner, kept->owner) < 0 || strv_copy(kept->labels, &a->labels) < 0 ||
+        if (!a->plan || free_and_strdup(&a->owner, kept->owner) < 0 ||
+            strv_copy(kept->labels, &a->labels) < 0 ||
             free_and_strdup(&a->request_id, kept->request_id) < 0 ||
             free_and_strdup(&a->force_reason, kept->force_reason) < 0)
                 return -ENOMEM;
@@ -324,7 +337,8 @@ static int revive(Engine *e, const KeptReservation *kept) {
         r = inventory_add_assignment(e->inventory, a);
         if (r < 0)
                 return r;
-        engine_audit(a, MESSAGE_RECOVERED, LOG_NOTICE, "Reserved for %s before the reboot", a->owner);
+        engine_audit(a, MESSAGE_RECOVERED, LOG_NOTICE, "Reserved for %s before the reboot",
+                     a->owner);
         (void) TAKE_PTR(a);
         return 0;
 }

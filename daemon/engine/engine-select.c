@@ -58,11 +58,12 @@ static int copy_options(Select *s, const Caller *c, const char *owner, const Ass
         s->pidfd = o->pidfd < 0 ? -EBADF : fcntl(o->pidfd, F_DUPFD_CLOEXEC, 3);
         if (o->pidfd >= 0 && s->pidfd < 0)
                 return -errno;
-        if (free_and_strdup(&s->owner, owner) < 0 || free_and_strdup(&s->bus_name, c->bus_name) < 0 ||
+        if (free_and_strdup(&s->owner, owner) < 0 ||
+            free_and_strdup(&s->bus_name, c->bus_name) < 0 ||
             free_and_strdup(&s->request_id, o->request_id) < 0 ||
             free_and_strdup(&s->force_reason, o->force_reason) < 0 ||
-            free_and_strdup(&s->token, o->token) < 0 || free_and_strdup(&s->driver, o->driver) < 0 ||
-            strv_copy(o->labels, &s->labels) < 0)
+            free_and_strdup(&s->token, o->token) < 0 ||
+            free_and_strdup(&s->driver, o->driver) < 0 || strv_copy(o->labels, &s->labels) < 0)
                 return -ENOMEM;
         s->gids = calloc(c->n_gids + 1, sizeof(gid_t));
         if (!s->gids)
@@ -112,8 +113,9 @@ static int select_new(const Caller *c, const MatchOptions *m, const char *owner,
         int r;
 
         if (o->force)
-                return error_set(err, ERROR_INVALID,
-                                 "force overrides what stands against a device that is named; name it");
+                return error_set(
+                        err, ERROR_INVALID,
+                        "force overrides what stands against a device that is named; name it");
         s = calloc(1, sizeof(Select));
         if (!s)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
@@ -225,8 +227,8 @@ static int exclude(Select *s, const Error *error) {
         int r = 0;
 
         if (error->details)
-                (void) json_parse(error->details, strlen(error->details), JSON_LIMITS_DEFAULT, &j, NULL,
-                                  NULL);
+                (void) json_parse(error->details, strlen(error->details), JSON_LIMITS_DEFAULT, &j,
+                                  NULL, NULL);
         blockers = json_get(j, "blockers");
         for (size_t i = 0; i < json_length(blockers) && r >= 0; i++) {
                 const char *device;
@@ -245,8 +247,8 @@ static int exclude(Select *s, const Error *error) {
 static void try_next(Task *t, const Error *error) {
         Select *s = t->data;
 
-        if (!is_worth_another(error->code) || ++s->n_attempts >= ATTEMPTS_MAX || exclude(s, error) < 0 ||
-            task_fire_at(t, host_now(t->engine->host), decide) < 0)
+        if (!is_worth_another(error->code) || ++s->n_attempts >= ATTEMPTS_MAX ||
+            exclude(s, error) < 0 || task_fire_at(t, host_now(t->engine->host), decide) < 0)
                 refuse(t, error);
 }
 
@@ -291,8 +293,8 @@ static void decide(Task *t) {
                 return;
         }
         if (s->plan)
-                r = engine_plan(e, &c, s->matching.devices, s->owner, &s->options, attempt_answered, t,
-                                &err);
+                r = engine_plan(e, &c, s->matching.devices, s->owner, &s->options, attempt_answered,
+                                t, &err);
         else
                 r = engine_assign_hashed(e, &c, s->matching.devices, s->owner, &s->options, s->hash,
                                          attempt_answered, t, &err);
@@ -300,7 +302,8 @@ static void decide(Task *t) {
                 try_next(t, &err);
 }
 
-static int begin(Engine *e, const Caller *c, Select *s, EngineReply reply, void *userdata, Error *err) {
+static int begin(Engine *e, const Caller *c, Select *s, EngineReply reply, void *userdata,
+                 Error *err) {
         Task *t;
 
         if (task_new(e, c, reply, userdata, &t) < 0) {

@@ -3,12 +3,12 @@
 /*
  * What a rule wants of a device that is assigned: D3cold, No Snoop, the IOMMU domain type of its
  * group, the size of its BARs. Only what differs from the facts becomes a step, each with what was
- * there before as its undo; a release writes exactly that back, in reverse. The kernel resizes a BAR
- * only while no driver has the function, and changes a domain type only while no host driver has a
- * member of the group, so the steps stand between unbinding and binding.
+ * there before as its undo; a release writes exactly that back, in reverse. The kernel resizes a
+ * BAR only while no driver has the function, and changes a domain type only while no host driver
+ * has a member of the group, so the steps stand between unbinding and binding.
  *
- * No Snoop in Device Control is a pre-open default: the guest can write it back. What D3cold and the
- * domain type are worth is in policy-keys.c.
+ * No Snoop in Device Control is a pre-open default: the guest can write it back. What D3cold and
+ * the domain type are worth is in policy-keys.c.
  */
 
 #include "engine/engine-settings.h"
@@ -62,7 +62,8 @@ static const char *wanted_nosnoop(const PolicySettings *s, const Device *d, cons
 static const char *wanted_domain(const PolicySettings *s, const Device *d, const char **ret_now) {
         const IommuGroupFacts *g = d->group ? &d->group->facts : NULL;
 
-        if (!s->iommu_domain || !g || g->type_state != FACT_PRESENT || streq(g->type, s->iommu_domain))
+        if (!s->iommu_domain || !g || g->type_state != FACT_PRESENT ||
+            streq(g->type, s->iommu_domain))
                 return NULL;
         *ret_now = g->type;
         return s->iommu_domain;
@@ -90,10 +91,11 @@ static int wanted_size(const PolicySettings *s, const Device *d, unsigned bar, E
         if (size == UINT64_MAX)
                 size = UINT64_C(1) << (20 + 31 - __builtin_clz(sizes));
         if (size < 1U << 20 || exponent_of(size) > 51 || !(sizes >> (exponent_of(size) - 20) & 1))
-                return error_set(err, ERROR_NOT_SUPPORTED,
-                                 "BAR %u of %s is %llu bytes and cannot be %llu, as its rule demands", bar,
-                                 PCI_ADDRESS_TEXT(d->facts.address), (unsigned long long) now,
-                                 (unsigned long long) size);
+                return error_set(
+                        err, ERROR_NOT_SUPPORTED,
+                        "BAR %u of %s is %llu bytes and cannot be %llu, as its rule demands", bar,
+                        PCI_ADDRESS_TEXT(d->facts.address), (unsigned long long) now,
+                        (unsigned long long) size);
         *ret_wanted = exponent_of(size) - 20;
         *ret_now = MAX(exponent_of(now), 20U) - 20;
         return now != size;
@@ -112,7 +114,8 @@ bool engine_settings_wanted(Engine *e, const Plan *plan) {
                         continue;
                 for (unsigned b = 0; b < ELEMENTSOF(s->bars); b++)
                         bars = bars || s->bars[b].set;
-                if (bars || wanted_d3cold(s, d, &now) || wanted_nosnoop(s, d, &now) || wanted_domain(s, d, &now))
+                if (bars || wanted_d3cold(s, d, &now) || wanted_nosnoop(s, d, &now) ||
+                    wanted_domain(s, d, &now))
                         return true;
         }
         return false;
@@ -134,8 +137,8 @@ static bool has_domain_step(const Plan *plan, uint32_t group) {
         return false;
 }
 
-static int add_bars(Engine *e, const PolicySettings *s, const Device *d, const PlanDevice *p, Plan *plan,
-                    Error *err) {
+static int add_bars(Engine *e, const PolicySettings *s, const Device *d, const PlanDevice *p,
+                    Plan *plan, Error *err) {
         for (unsigned bar = 0; bar < ELEMENTSOF(s->bars); bar++) {
                 unsigned wanted = 0, now = 0;
                 char value[16], undo[16];
@@ -147,7 +150,8 @@ static int add_bars(Engine *e, const PolicySettings *s, const Device *d, const P
                         continue;
                 if (streq(p->driver, p->driver_before))
                         return error_set(err, ERROR_NOT_SUPPORTED,
-                                         "BAR %u of %s has to be resized as its rule demands, but %s has it; "
+                                         "BAR %u of %s has to be resized as its rule demands, but "
+                                         "%s has it; "
                                          "unbind it first",
                                          bar, PCI_ADDRESS_TEXT(p->address), p->driver_before);
                 (void) snprintf(value, sizeof(value), "%u=%u", bar, wanted);
@@ -171,7 +175,8 @@ static int add_device(Engine *e, const PlanDevice *p, Plan *plan, Error *err) {
                 r = add_step(e, plan, STEP_SET_D3COLD, p, value, now);
         value = r >= 0 ? wanted_domain(s, d, &now) : NULL;
         if (value && !has_domain_step(plan, p->group))
-                r = add_step(e, plan, STEP_SET_DOMAIN_TYPE, first_of_group(plan, p->group), value, now);
+                r = add_step(e, plan, STEP_SET_DOMAIN_TYPE, first_of_group(plan, p->group), value,
+                             now);
         value = r >= 0 ? wanted_nosnoop(s, d, &now) : NULL;
         if (value)
                 r = add_step(e, plan, STEP_SET_NOSNOOP, p, value, now);

@@ -46,15 +46,18 @@ static int read_instances(Engine *e) {
         return r < 0 ? r : host_nodes(e->host, &e->inventory->nodes);
 }
 
-/* What another boot's kernel was told, this one's has forgotten; what shall outlive it stands elsewhere. */
+/* What another boot's kernel was told, this one's has forgotten; what shall outlive it stands
+ * elsewhere. */
 static int forget_other_boot(Engine *e, StoredState *state) {
         int r = 0;
 
-        (void) log_context(&(LogContext) { .message_id = MESSAGE_RESYNC }, LOG_NOTICE, 0,
-                           "The journal is of another boot, and its %zu assignments with it; reservations are kept",
+        (void) log_context(&(LogContext){ .message_id = MESSAGE_RESYNC }, LOG_NOTICE, 0,
+                           "The journal is of another boot, and its %zu assignments with it; "
+                           "reservations are kept",
                            state->n_assignments);
         for (size_t i = 0; i < state->n_open_plans && r >= 0; i++)
-                r = store_end(e->store, state->open_plans[i].plan->id, HOST_OUTCOME_ROLLED_BACK, NULL);
+                r = store_end(e->store, state->open_plans[i].plan->id, HOST_OUTCOME_ROLLED_BACK,
+                              NULL);
         for (size_t i = 0; i < state->n_assignments && r >= 0; i++)
                 r = store_forget(e->store, state->assignments[i]->id);
         for (size_t i = 0; i < state->n_quarantined && r >= 0; i++) {

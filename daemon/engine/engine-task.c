@@ -292,7 +292,7 @@ static void device_set_stuck(Engine *e, PciAddress a, bool stuck) {
         engine_device_changed(e, d);
         if (stuck)
                 (void) log_context(
-                        &(LogContext) { .message_id = MESSAGE_STUCK, .device = PCI_ADDRESS_TEXT(a) },
+                        &(LogContext){ .message_id = MESSAGE_STUCK, .device = PCI_ADDRESS_TEXT(a) },
                         LOG_WARNING, 0, "%s is stuck: a kernel operation on it has not come back",
                         PCI_ADDRESS_TEXT(a));
 }

@@ -100,7 +100,8 @@ static void hash_device(const Engine *e, const Device *d, uint64_t h[_FACTS_MAX]
         h[FACTS_GROUPS] = hash_number(h[FACTS_GROUPS], d->group ? d->group->n_devices : 0);
         h[FACTS_GROUPS] = hash_number(
                 h[FACTS_GROUPS], d->group ? iommu_group_facts_has_direct(&d->group->facts) : 0);
-        h[FACTS_FUNCTIONS] = hash_text(h[FACTS_FUNCTIONS], live_text(d, PCI_ATTRIBUTE_SRIOV_NUMVFS));
+        h[FACTS_FUNCTIONS] =
+                hash_text(h[FACTS_FUNCTIONS], live_text(d, PCI_ATTRIBUTE_SRIOV_NUMVFS));
         h[FACTS_SETTINGS] = hash_settings(d, h[FACTS_SETTINGS]);
         h[FACTS_RESET] = hash_reset(e, d, h[FACTS_RESET]);
 }

@@ -38,7 +38,8 @@ void engine_quarantine(Engine *e, Device *d, const char *reason) {
                                          PCI_ADDRESS_TEXT(d->facts.address));
         r = engine_kept_set_quarantine(e, d, reason);
         if (r < 0) {
-                (void) log_error_errno(r, "Failed to quarantine %s: %m", PCI_ADDRESS_TEXT(d->facts.address));
+                (void) log_error_errno(r, "Failed to quarantine %s: %m",
+                                       PCI_ADDRESS_TEXT(d->facts.address));
                 return;
         }
         (void) log_context(&(LogContext) { .message_id = MESSAGE_QUARANTINED,
@@ -64,9 +65,10 @@ void engine_unquarantine(Engine *e, Device *d) {
                                        PCI_ADDRESS_TEXT(d->facts.address));
                 return;
         }
-        (void) log_context(&(LogContext) { .message_id = MESSAGE_QUARANTINED,
+        (void) log_context(&(LogContext){ .message_id = MESSAGE_QUARANTINED,
                                           .device = PCI_ADDRESS_TEXT(d->facts.address) },
-                           LOG_NOTICE, 0, "%s is quarantined no more", PCI_ADDRESS_TEXT(d->facts.address));
+                           LOG_NOTICE, 0, "%s is quarantined no more",
+                           PCI_ADDRESS_TEXT(d->facts.address));
 }
 
 /* An assign that cannot be undone step by step is released by the facts, which waits for whoever is

@@ -132,19 +132,24 @@ static PolicyAsk ask_about(Engine *e, const AskedFor *asked, const PolicyRule *r
 
         if (!ask.owner || rule->settings.limit == UINT32_MAX)
                 return ask;
-        ask.n_owned = engine_policy_count_owned(e, rule, &ask, asked->claiming ? NULL : asked->self);
+        ask.n_owned =
+                engine_policy_count_owned(e, rule, &ask, asked->claiming ? NULL : asked->self);
         for (size_t i = 0; i < asked->n_devices; i++)
                 ask.n_asked += engine_rule(e, asked->devices[i]) == rule;
         return ask;
 }
 
-/* Of a device that is somebody's, that it is says enough; one that can be cleaned is, before another gets it. */
+/* Of a device that is somebody's, that it is says enough; one that can be cleaned is, before
+ * another gets it. */
 static const char *dirty_for(Engine *e, const Device *d, const AskedFor *asked) {
         const PolicyAsk *ask = asked->ask;
 
-        if (!d->dirty_owner || (d->assignment && d->assignment != asked->self) || engine_clean_can(e, d))
+        if (!d->dirty_owner || (d->assignment && d->assignment != asked->self) ||
+            engine_clean_can(e, d))
                 return NULL;
-        return ask && ask->owner && !engine_clean_is_needed(d, ask->uid, ask->owner) ? NULL : d->dirty_owner;
+        return ask && ask->owner && !engine_clean_is_needed(d, ask->uid, ask->owner)
+                       ? NULL
+                       : d->dirty_owner;
 }
 
 static void fill_member(Engine *e, const AskedFor *asked, GroupQuestion *q, size_t i) {
@@ -469,7 +474,9 @@ static int check_done(Check *c, Json *j, int r, Error *err) {
                 r = error_set(err, blocker_to_error(c->first), "%s: %s", strempty(c->message),
                               blocker_remedy(c->first));
                 if (err)
-                        error_take_details(err, PLANTED(REFUSE_WITHOUT_REASON) ? NULL : json_to_text(j, false));
+                        error_take_details(err, PLANTED(REFUSE_WITHOUT_REASON)
+                                                        ? NULL
+                                                        : json_to_text(j, false));
         }
         free(c->message);
         return r;

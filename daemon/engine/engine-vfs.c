@@ -4,9 +4,9 @@
  * The number of virtual functions. The kernel changes it only from or to 0, all or nothing, and
  * waits for ever for whoever holds one, so each is proven unheld first. New ones are kept from host
  * drivers while they are made, unless the host shall have them; then the work waits until each of
- * them is in the inventory with its facts and its group (events tell, a deadline ends it), and gives
- * them the driver that was asked for. What fails on the way leads back to the former number. Nothing
- * is done while one of them is assigned.
+ * them is in the inventory with its facts and its group (events tell, a deadline ends it), and
+ * gives them the driver that was asked for. What fails on the way leads back to the former number.
+ * Nothing is done while one of them is assigned.
  */
 
 #include <assert.h>
@@ -264,8 +264,9 @@ static void came_back(Task *t, Error *err) {
         DeviceWork *w = t->data;
 
         if (err)
-                (void) log_warning("Virtual functions of %s: the former number, %u, could not be set: %s",
-                                   PCI_ADDRESS_TEXT(w->address), w->from, err->message);
+                (void) log_warning(
+                        "Virtual functions of %s: the former number, %u, could not be set: %s",
+                        PCI_ADDRESS_TEXT(w->address), w->from, err->message);
         engine_work_fail(t, &w->error);
 }
 
@@ -357,20 +358,23 @@ static void deadline(Task *t) {
                 return;
         FOREACH_VF(e, w->address, vf)
                 n++;
-        (void) error_set(&err, ERROR_FAILED,
-                         "%u of %u virtual functions of %s appeared in %u s; their number is %u again",
-                         n, w->n_vfs, PCI_ADDRESS_TEXT(w->address),
-                         e->options.step_timeout_msec / 1000, w->from);
+        (void) error_set(
+                &err, ERROR_FAILED,
+                "%u of %u virtual functions of %s appeared in %u s; their number is %u again", n,
+                w->n_vfs, PCI_ADDRESS_TEXT(w->address), e->options.step_timeout_msec / 1000,
+                w->from);
         go_back(t, &err);
 }
 
 static void first_look(Task *t) {
-        usec_t until = host_now(t->engine->host) + t->engine->options.step_timeout_msec * USEC_PER_MSEC;
+        usec_t until =
+                host_now(t->engine->host) + t->engine->options.step_timeout_msec * USEC_PER_MSEC;
         _cleanup_error_ Error err = ERROR_INIT;
 
         t->look = look;
         if (task_fire_at(t, until, deadline) < 0) {
-                (void) error_set(&err, ERROR_FAILED, "Not enough memory to wait for virtual functions");
+                (void) error_set(&err, ERROR_FAILED,
+                                 "Not enough memory to wait for virtual functions");
                 go_back(t, &err);
         } else
                 look(t);
@@ -407,11 +411,13 @@ void engine_vfs_finished(Task *t, Error *err) {
 
 /* Its owner may, where the VFIO driver makes them (vfio_pci.enable_sriov). */
 static bool may_change(const Caller *c, const Device *d) {
-        return !d->assignment || (pci_driver_is_vfio(d->facts.driver) && d->assignment->state == ASSIGNMENT_ACTIVE &&
-                                  (c->may_manage_others || engine_caller_owns(d->assignment, c->uid)));
+        return !d->assignment ||
+               (pci_driver_is_vfio(d->facts.driver) && d->assignment->state == ASSIGNMENT_ACTIVE &&
+                (c->may_manage_others || engine_caller_owns(d->assignment, c->uid)));
 }
 
-static int check_request(const Caller *c, const Device *d, uint32_t n, const char *driver, Error *err) {
+static int check_request(const Caller *c, const Device *d, uint32_t n, const char *driver,
+                         Error *err) {
         const char *name = PCI_ADDRESS_TEXT(d->facts.address);
 
         if (d->facts.state[PCI_ATTRIBUTE_SRIOV_TOTALVFS] != FACT_PRESENT)
@@ -428,7 +434,8 @@ static int check_request(const Caller *c, const Device *d, uint32_t n, const cha
                                  "A driver can be given to fewer than %u virtual functions at once",
                                  PLAN_DEVICES_MAX);
         if (!may_change(c, d))
-                return error_set(err, ERROR_OWNED, "%s is assigned to %s", name, d->assignment->owner);
+                return error_set(err, ERROR_OWNED, "%s is assigned to %s", name,
+                                 d->assignment->owner);
         return 0;
 }
 

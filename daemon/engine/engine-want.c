@@ -36,15 +36,28 @@ const char *want_key_to_string(WantKey k) {
 enum { SRIOV_NONE, SRIOV_PHYSICAL, SRIOV_VIRTUAL };
 static const char *const roles[] = { "none", "physical", "virtual" };
 
-enum { NEED_FLR, NEED_ATS, NEED_PRI, NEED_PASID, NEED_ACS, NEED_AER, NEED_SRIOV, NEED_MSIX, NEED_REBAR,
-       NEED_CXL, NEED_RESET, _NEED_MAX };
+enum {
+        NEED_FLR,
+        NEED_ATS,
+        NEED_PRI,
+        NEED_PASID,
+        NEED_ACS,
+        NEED_AER,
+        NEED_SRIOV,
+        NEED_MSIX,
+        NEED_REBAR,
+        NEED_CXL,
+        NEED_RESET,
+        _NEED_MAX
+};
 static const char *const needs[_NEED_MAX] = { "flr", "ats", "pri", "pasid", "acs", "aer", "sriov",
                                               "msi-x", "resizable-bar", "cxl", "reset" };
 
 /* ---- parsing ---- */
 
 static int bad(Error *err, size_t want, WantKey k, const char *expected) {
-        return error_set(err, ERROR_INVALID, "Want %zu: \"%s\" must be %s", want + 1, keys[k], expected);
+        return error_set(err, ERROR_INVALID, "Want %zu: \"%s\" must be %s", want + 1, keys[k],
+                         expected);
 }
 
 static int index_of(const char *word, size_t n, const char *const *words, size_t n_words) {
@@ -62,7 +75,8 @@ static int parse_ids(WantFilter *f, size_t want, Error *err) {
                 if (!f->text[k])
                         continue;
                 if (parse_u32(f->text[k], 16, UINT16_MAX, &id) < 0)
-                        return bad(err, want, k, "an ID of up to 4 hexadecimal digits, such as 10de");
+                        return bad(err, want, k,
+                                   "an ID of up to 4 hexadecimal digits, such as 10de");
                 f->ids[k - WANT_VENDOR] = (int32_t) id;
         }
         return 0;
@@ -99,7 +113,8 @@ static int parse_kind(WantFilter *f, size_t want, Error *err) {
                 }
         return f->any_cxl ? 0
                           : bad(err, want, WANT_KIND,
-                                "gpu, nic, nvme, storage, accelerator, cxl, audio, usb or another kind "
+                                "gpu, nic, nvme, storage, accelerator, cxl, audio, usb or another "
+                                "kind "
                                 "of the manual");
 }
 
@@ -112,7 +127,8 @@ static int parse_needs(WantFilter *f, size_t want, Error *err) {
 
                 if (i < 0)
                         return bad(err, want, WANT_CAPABILITIES,
-                                   "names joined by +, of flr, ats, pri, pasid, acs, aer, sriov, msi-x, "
+                                   "names joined by +, of flr, ats, pri, pasid, acs, aer, sriov, "
+                                   "msi-x, "
                                    "resizable-bar, cxl, reset");
                 f->capabilities |= UINT32_C(1) << i;
                 s += n + (s[n] == '+');
@@ -140,8 +156,8 @@ static int parse_want(WantFilter *f, size_t want, Error *err) {
         int r;
 
         if (f->count == 0 || f->count > REQUEST_DEVICES_MAX)
-                return error_set(err, ERROR_INVALID, "Want %zu: the number must be 1 to %u", want + 1,
-                                 REQUEST_DEVICES_MAX);
+                return error_set(err, ERROR_INVALID, "Want %zu: the number must be 1 to %u",
+                                 want + 1, REQUEST_DEVICES_MAX);
         f->sriov = -1;
         if (f->text[WANT_SRIOV]) {
                 f->sriov = index_of(f->text[WANT_SRIOV], strlen(f->text[WANT_SRIOV]), roles,
@@ -188,7 +204,8 @@ int want_filters_new(const MatchOptions *m, Error *err, WantFilter **ret) {
         if (m->n_wants == 0)
                 return error_set(err, ERROR_INVALID, "Nothing is wanted; name one want at least");
         if (m->n_wants > WANTS_MAX)
-                return error_set(err, ERROR_INVALID, "%zu wants are more than %u", m->n_wants, WANTS_MAX);
+                return error_set(err, ERROR_INVALID, "%zu wants are more than %u", m->n_wants,
+                                 WANTS_MAX);
         f = calloc(m->n_wants, sizeof(WantFilter));
         if (!f)
                 return error_set(err, ERROR_FAILED, "Not enough memory");
@@ -223,7 +240,8 @@ static bool has_need(const Inventory *i, const Device *d, unsigned need) {
                 return d->facts.reset_method[0];
         if (!c)
                 return false;
-        /* PASID and PRI of a virtual function are its physical function's (PCIe 10.5.2.2, 10.5.1). */
+        /* PASID and PRI of a virtual function are its physical function's (PCIe 10.5.2.2,
+         * 10.5.1). */
         if (d->facts.is_vf && (need == NEED_PRI || need == NEED_PASID)) {
                 const Device *physical = inventory_device(i, d->facts.physfn);
 
@@ -260,7 +278,8 @@ static bool place_matches(const WantFilter *f, const Inventory *i, const Device 
 
         (void) string_copy(address, sizeof(address), PCI_ADDRESS_TEXT(d->facts.address));
         if (!text_matches(f, WANT_ADDRESS, address) &&
-            !(d->facts.address.domain == 0 && text_matches(f, WANT_ADDRESS, address + strlen("0000:"))))
+            !(d->facts.address.domain == 0 &&
+              text_matches(f, WANT_ADDRESS, address + strlen("0000:"))))
                 return false;
         if (f->text[WANT_SLOT]) {
                 slot = inventory_slot(i, d->facts.address);
@@ -322,8 +341,8 @@ bool want_matches(const WantFilter *f, const Inventory *i, const Device *d) {
         assert(f);
         assert(i);
         assert(d);
-        return !d->gone && id_matches(f, &d->facts) && kind_matches(f, d) && nature_matches(f, i, d) &&
-               place_matches(f, i, d);
+        return !d->gone && id_matches(f, &d->facts) && kind_matches(f, d) &&
+               nature_matches(f, i, d) && place_matches(f, i, d);
 }
 
 char *want_describe(const WantFilter *f) {

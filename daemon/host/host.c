@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The seam itself: each call goes to the implementation that made the Host. Contracts stand in host.h; nothing is
- * decided here.
+ * The seam itself: each call goes to the implementation that made the Host. Contracts stand in
+ * host.h; nothing is decided here.
  */
 
 #include "host/host.h"
@@ -101,7 +101,8 @@ int host_choose_driver(Host *h, const PciFacts *f, char *buffer, size_t size) {
         return h->ops->choose_driver(h, f, buffer, size);
 }
 
-int host_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret) {
+int host_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata,
+                HostJob **ret) {
         assert(h);
         assert(r);
         assert(callbacks);

@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * The seam to the kernel. Two implementations: kernel (sysfs, libudev, worker processes; any root with --root) and
- * sim (an in-process model, driven by a virtual clock). Nothing above this header knows which one it has. All
- * callbacks come from the event loop, never from inside the call that started the work.
+ * The seam to the kernel. Two implementations: kernel (sysfs, libudev, worker processes; any root
+ * with --root) and sim (an in-process model, driven by a virtual clock). Nothing above this header
+ * knows which one it has. All callbacks come from the event loop, never from inside the call that
+ * started the work.
  */
 
 #include "base/clock.h"
@@ -80,7 +81,8 @@ typedef enum HostRequestType {
 #define HOST_READ_GROUP (1U << 3)   /* type and reserved regions of the devices' groups */
 #define HOST_READ_SLOT (1U << 4)
 #define HOST_READ_VPD (1U << 5)
-#define HOST_READ_HOLDERS (1U << 6) /* scan /proc for who holds the devices' nodes: slow, on request */
+#define HOST_READ_HOLDERS \
+        (1U << 6) /* scan /proc for who holds the devices' nodes: slow, on request */
 
 typedef enum HostApi { HOST_API_AUTO, HOST_API_GROUP, HOST_API_CDEV } HostApi;
 
@@ -98,19 +100,22 @@ typedef struct HostRequest {
         size_t n_devices;
         const uint32_t *groups; /* further groups to read */
         size_t n_groups;
-        unsigned what; /* HOST_READ_… */
-        const PciAddress *stuck; /* the host's own: another worker still hangs in these; little is read of them */
+        unsigned what;           /* HOST_READ_… */
+        const PciAddress *stuck; /* the host's own: another worker still hangs in these; little is
+                                    read of them */
         size_t n_stuck;
         /* PLAN */
         const Plan *plan;
-        bool plan_recovery; /* after a crash: find the state of each step by the facts, then undo the plan */
+        bool plan_recovery; /* after a crash: find the state of each step by the facts, then undo
+                               the plan */
         /* OPEN */
         HostApi api;
         const HostOpenDevice *open_devices;
         size_t n_open_devices;
         bool want_container, want_iommufd;
-        int container_fd, iommufd; /* the caller's own, joined instead of a new one; -EBADF none. Borrowed */
-        bool want_groups;          /* group or cdev descriptors */
+        int container_fd,
+                iommufd;  /* the caller's own, joined instead of a new one; -EBADF none. Borrowed */
+        bool want_groups; /* group or cdev descriptors */
         bool iommufd_rlimit_process; /* IOMMU_OPTION_RLIMIT_MODE = 1 */
         /* SNAPSHOT */
         bool redact;
@@ -122,7 +127,8 @@ typedef struct HostRequest {
         int signal;       /* 0: none */
 } HostRequest;
 
-/* One device's answer to READ. The callee takes what it wants by moving and zeroing; the rest is freed by the host. */
+/* One device's answer to READ. The callee takes what it wants by moving and zeroing; the rest is
+ * freed by the host. */
 typedef struct HostDeviceFacts {
         PciAddress address;
         int error;              /* 0, or why nothing could be read: -ENODEV gone, -ETIMEDOUT … */
@@ -136,7 +142,7 @@ typedef struct HostDeviceFacts {
 typedef enum HostFdKind {
         HOST_FD_CONTAINER,
         HOST_FD_IOMMUFD,
-        HOST_FD_GROUP,  /* address: first device of the group that was asked for; group says which */
+        HOST_FD_GROUP, /* address: first device of the group that was asked for; group says which */
         HOST_FD_DEVICE,
         HOST_FD_CDEV,
         HOST_FD_SNAPSHOT,
@@ -155,9 +161,9 @@ typedef struct HostPlatform {
         char kernel[80];         /* release */
         char *cmdline;           /* owned */
         char lockdown[20];       /* "none" "integrity" "confidentiality" "unknown" */
-        int8_t iommu_present, vfio_group, vfio_container, vfio_cdev, iommufd, vfio_pci_available, vfio_pci_loaded,
-                vfio_iommu_type1_loaded, interrupt_remapping, unsafe_interrupts, noiommu_enabled, virtio_iommu_late,
-                secure_boot, aer_native, tracefs;
+        int8_t iommu_present, vfio_group, vfio_container, vfio_cdev, iommufd, vfio_pci_available,
+                vfio_pci_loaded, vfio_iommu_type1_loaded, interrupt_remapping, unsafe_interrupts,
+                noiommu_enabled, virtio_iommu_late, secure_boot, aer_native, tracefs;
         char vendor[16];         /* "GenuineIntel" "AuthenticAMD" "ARM" … */
         uint32_t n_waiting;      /* functions that wait for an IOMMU supplier */
         uint64_t dma_entry_limit;
@@ -167,8 +173,9 @@ void host_platform_done(HostPlatform *p);
 typedef enum HostOutcome {
         HOST_OUTCOME_DONE,        /* all steps done */
         HOST_OUTCOME_ROLLED_BACK, /* a step failed; the ones before it were undone */
-        HOST_OUTCOME_FAILED,      /* a step failed and undoing failed too: facts must be read again */
-        HOST_OUTCOME_UNKNOWN,     /* deadline passed or the worker died: the truth is in the kernel; `ended` follows */
+        HOST_OUTCOME_FAILED,  /* a step failed and undoing failed too: facts must be read again */
+        HOST_OUTCOME_UNKNOWN, /* deadline passed or the worker died: the truth is in the kernel;
+                                 `ended` follows */
         _HOST_OUTCOME_MAX,
 } HostOutcome;
 const char *host_outcome_to_string(HostOutcome o);
@@ -189,15 +196,18 @@ typedef struct HostJobCallbacks {
         void (*step_done)(HostJob *job, size_t step, bool undo, int error, void *userdata);
         /* What a step found, for the record: printable UTF-8, before its step_done. May be NULL. */
         void (*evidence)(HostJob *job, size_t step, const char *text, void *userdata);
-        /* For PLAN, single attributes of its devices, `live` without HOST_READ_LIVE: see STEP_VERIFY. */
+        /* For PLAN, single attributes of its devices, `live` without HOST_READ_LIVE: see
+         * STEP_VERIFY. */
         void (*device)(HostJob *job, HostDeviceFacts *facts, void *userdata);
-        void (*group)(HostJob *job, IommuGroupFacts *group, void *userdata);      /* callee may move */
-        void (*slot)(HostJob *job, PciSlotFacts *slot, void *userdata);           /* callee may move */
-        void (*platform)(HostJob *job, HostPlatform *platform, void *userdata);   /* callee may move */
+        void (*group)(HostJob *job, IommuGroupFacts *group, void *userdata); /* callee may move */
+        void (*slot)(HostJob *job, PciSlotFacts *slot, void *userdata);      /* callee may move */
+        void (*platform)(HostJob *job, HostPlatform *platform,
+                         void *userdata); /* callee may move */
         void (*fd)(HostJob *job, HostFd *fd, void *userdata);
         /* Exactly once. After DONE, ROLLED_BACK and FAILED the job is gone. */
         void (*finished)(HostJob *job, const HostResult *result, void *userdata);
-        /* After UNKNOWN only: the worker is gone for good, facts can be read again, locks are free. */
+        /* After UNKNOWN only: the worker is gone for good, facts can be read again, locks are
+         * free. */
         void (*ended)(HostJob *job, void *userdata);
 } HostJobCallbacks;
 
@@ -216,7 +226,8 @@ typedef struct HostOps {
         int (*slots)(Host *h, PciSlotFacts **ret, size_t *ret_n);
         int (*nodes)(Host *h, NumaNodes *ret);
         int (*choose_driver)(Host *h, const PciFacts *f, char *buffer, size_t size);
-        int (*submit)(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);
+        int (*submit)(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks,
+                      void *userdata, HostJob **ret);
         void (*cancel)(HostJob *job);
         void (*detach)(HostJob *job);
         bool (*group_locked)(Host *h, uint32_t group);
@@ -232,47 +243,52 @@ typedef struct HostOps {
 struct Host { /* first member of each implementation's own structure */
         const HostOps *ops;
 };
-/* A HostScan, HostJob and HostTimer of each implementation begins with a `Host *` that points to its Host. */
+/* A HostScan, HostJob and HostTimer of each implementation begins with a `Host *` that points to
+ * its Host. */
 
 /* Thin wrappers; contracts here. */
 
 Host *host_free(Host *h);
 DEFINE_CLEANUP(Host *, host_free);
 
-/* Subscribes to events first, so that nothing between start and the first scan is missed. May be called again by the
- * next user of the same host: the new handler replaces the old one. */
+/* Subscribes to events first, so that nothing between start and the first scan is missed. May be
+ * called again by the next user of the same host: the new handler replaces the old one. */
 int host_start(Host *h, HostEventHandler handler, void *userdata);
 
-/* A scan of all functions, resumable: scan_next gives one (1), the end (0) or -errno; a function that vanished
- * meanwhile is left out. ret_facts and ret_use must be initialised by the callee: the caller passes garbage and owns
- * the result. ret_use has children and built-in criticals only. */
+/* A scan of all functions, resumable: scan_next gives one (1), the end (0) or -errno; a function
+ * that vanished meanwhile is left out. ret_facts and ret_use must be initialised by the callee: the
+ * caller passes garbage and owns the result. ret_use has children and built-in criticals only. */
 int host_scan_begin(Host *h, HostScan **ret);
 int host_scan_next(HostScan *s, PciFacts *ret_facts, PciUse *ret_use);
 HostScan *host_scan_end(HostScan *s);
 
-/* Re-reads cached facts of one function in place; -ENODEV if it is gone (facts unchanged). f->address is the key. */
+/* Re-reads cached facts of one function in place; -ENODEV if it is gone (facts unchanged).
+ * f->address is the key. */
 int host_refresh(Host *h, PciFacts *facts, HostRefresh what);
 /* Children of one function, fresh. */
 int host_read_children(Host *h, PciAddress a, PciUse *ret_use);
 int host_iommus(Host *h, IommuFacts **ret, size_t *ret_n); /* malloc'd array */
 int host_slots(Host *h, PciSlotFacts **ret, size_t *ret_n);
 int host_nodes(Host *h, NumaNodes *ret); /* sorted; none without CONFIG_NUMA */
-/* Name of the VFIO driver for this function (variant or "vfio-pci"), by the kernel's vfio_pci: aliases.
- * -ENOENT: no VFIO module on this host. */
+/* Name of the VFIO driver for this function (variant or "vfio-pci"), by the kernel's vfio_pci:
+ * aliases. -ENOENT: no VFIO module on this host. */
 int host_choose_driver(Host *h, const PciFacts *f, char *buffer, size_t size);
 
-/* Starts work. The request is copied or sent before return. -EBUSY: too many workers; -EAGAIN: a group, or the host's
- * removal lock, is taken. Callbacks follow from the loop. */
-int host_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);
+/* Starts work. The request is copied or sent before return. -EBUSY: too many workers; -EAGAIN: a
+ * group, or the host's removal lock, is taken. Callbacks follow from the loop. */
+int host_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata,
+                HostJob **ret);
 /* Asks a job to stop before its next step and undo; `finished` still comes. */
 void host_cancel(HostJob *job);
-/* The caller goes away: no callback comes any more, and the job's memory is the host's alone. The worker treats it as
- * the death of the daemon: it ends the step at hand, begins no other and undoes nothing; the journal says the rest. */
+/* The caller goes away: no callback comes any more, and the job's memory is the host's alone. The
+ * worker treats it as the death of the daemon: it ends the step at hand, begins no other and undoes
+ * nothing; the journal says the rest. */
 void host_detach(HostJob *job);
 /* True while a worker (maybe of an earlier daemon) holds the lock of that group. */
 bool host_group_locked(Host *h, uint32_t group);
 
-/* What outlives a reboot, read at start; an error is of the directory. Written by the plan step commit-state. */
+/* What outlives a reboot, read at start; an error is of the directory. Written by the plan step
+ * commit-state. */
 int host_state_files(Host *h, HostStateFile **ret, size_t *ret_n);
 const char *host_state_directory(Host *h); /* for people */
 /* The kernel's boot, 32 hexadecimal digits. */
@@ -297,6 +313,8 @@ typedef struct HostKernelOptions {
 } HostKernelOptions;
 int host_kernel_new(struct sd_event *event, const HostKernelOptions *options, Host **ret);
 
-/* snapshot: HOST.json. With virtual_clock the clock moves only by host_sim_advance(); otherwise it follows
- * CLOCK_BOOTTIME until the first host_sim_advance(). event may be NULL in unit tests: host_sim_run() dispatches. */
-int host_sim_new(struct sd_event *event, const char *snapshot, size_t n, bool virtual_clock, Error *err, Host **ret);
+/* snapshot: HOST.json. With virtual_clock the clock moves only by host_sim_advance(); otherwise it
+ * follows CLOCK_BOOTTIME until the first host_sim_advance(). event may be NULL in unit tests:
+ * host_sim_run() dispatches. */
+int host_sim_new(struct sd_event *event, const char *snapshot, size_t n, bool virtual_clock,
+                 Error *err, Host **ret);

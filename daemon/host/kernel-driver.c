@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Which VFIO driver a function gets: of the VFIO modules whose alias matches it, the one with the fewest wildcards
- * (pci/driver.h). The aliases are read once: the running kernel's modules do not change.
+ * Which VFIO driver a function gets: of the VFIO modules whose alias matches it, the one with the
+ * fewest wildcards (pci/driver.h). The aliases are read once: the running kernel's modules do not
+ * change.
  */
 
 #include <assert.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Jobs: what the caller asked for, followed from the request to its end. A job has one worker at a time. A job that
- * reads survives its worker: the device at hand is reported as it is, the rest goes to another worker, so that one
- * device whose attribute blocks costs no other its facts. A plan does not: past the deadline its outcome is unknown,
- * and its groups stay taken until the worker has ended.
+ * Jobs: what the caller asked for, followed from the request to its end. A job has one worker at a
+ * time. A job that reads survives its worker: the device at hand is reported as it is, the rest
+ * goes to another worker, so that one device whose attribute blocks costs no other its facts. A
+ * plan does not: past the deadline its outcome is unknown, and its groups stay taken until the
+ * worker has ended.
  */
 
 #include <assert.h>
@@ -15,7 +16,8 @@
 #include "base/strutil.h"
 #include "host/kernel-private.h"
 
-/* Attributes that take a driver's lock come last; a driver that holds it longer than this is not waited for. */
+/* Attributes that take a driver's lock come last; a driver that holds it longer than this is not
+ * waited for. */
 #define LOCKED_READ_TIMEOUT_MSEC 5000U
 /* What a worker needs beyond a step's own time limit to say that it passed. */
 #define STEP_GRACE_MSEC 2000U
@@ -78,9 +80,11 @@ static void job_unknown(HostJob *job, int error) {
                 .failed_step = SIZE_MAX,
         };
 
-        (void) snprintf(result.message, sizeof(result.message),
-                        error == -ETIMEDOUT ? "the kernel has not come back in time; wait until the operation ends" :
-                                              "the worker ended before it said how the operation went");
+        (void) snprintf(
+                result.message, sizeof(result.message),
+                error == -ETIMEDOUT
+                        ? "the kernel has not come back in time; wait until the operation ends"
+                        : "the worker ended before it said how the operation went");
         stop_counting(job);
         job->unknown = true;
         if (!job->detached)
@@ -97,17 +101,21 @@ void kernel_job_ended(HostJob *job) {
 
 static void job_failed(HostJob *job, int error, const char *what) {
         HostResult result = {
-                .outcome = job->type == HOST_REQUEST_PLAN ? HOST_OUTCOME_ROLLED_BACK : HOST_OUTCOME_FAILED,
+                .outcome = job->type == HOST_REQUEST_PLAN ? HOST_OUTCOME_ROLLED_BACK
+                                                          : HOST_OUTCOME_FAILED,
                 .error = error,
                 .code = error == -ETIMEDOUT ? ERROR_STUCK : ERROR_FAILED,
                 .failed_step = SIZE_MAX,
         };
 
         if (error == -EPROTONOSUPPORT)
-                (void) snprintf(result.message, sizeof(result.message),
-                                "%s: it is of another version; restart pciassignd.service after an upgrade", what);
+                (void) snprintf(
+                        result.message, sizeof(result.message),
+                        "%s: it is of another version; restart pciassignd.service after an upgrade",
+                        what);
         else
-                (void) snprintf(result.message, sizeof(result.message), "%s: %s", what, errno_text(-error));
+                (void) snprintf(result.message, sizeof(result.message), "%s: %s", what,
+                                errno_text(-error));
         job_finish(job, &result);
 }
 
@@ -146,7 +154,8 @@ static void encode_remaining(HostJob *job) {
         encode_request(&job->request, &rest);
 }
 
-/* The worker that read for us is lost at one device: report that one and go on with another worker. */
+/* The worker that read for us is lost at one device: report that one and go on with another
+ * worker. */
 static void read_on(HostJob *job, int error) {
         KernelHost *k = kernel_host(job->host);
         int r;
@@ -340,8 +349,10 @@ static void on_step(HostJob *job, const ProtocolStep *s) {
         if (!s->done) {
                 uint32_t msec = job->plan->steps[s->step].timeout_msec;
 
-                kernel_session_deadline(job->session, (uint64_t) MAX(msec, kernel_host(job->host)->step_timeout_msec) +
-                                                              STEP_GRACE_MSEC);
+                kernel_session_deadline(
+                        job->session,
+                        (uint64_t) MAX(msec, kernel_host(job->host)->step_timeout_msec) +
+                                STEP_GRACE_MSEC);
         }
         if (job->detached)
                 return;
@@ -515,7 +526,8 @@ static int job_take_request(HostJob *job, const HostRequest *r) {
                 return job->request.error;
         n = protocol_request_fds(r, fds);
         for (; job->n_request_fds < n; job->n_request_fds++) {
-                job->request_fds[job->n_request_fds] = fcntl(fds[job->n_request_fds], F_DUPFD_CLOEXEC, 3);
+                job->request_fds[job->n_request_fds] =
+                        fcntl(fds[job->n_request_fds], F_DUPFD_CLOEXEC, 3);
                 if (job->request_fds[job->n_request_fds] < 0)
                         return -errno;
         }
@@ -539,7 +551,8 @@ static int job_take_request(HostJob *job, const HostRequest *r) {
         return 0;
 }
 
-int kernel_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret) {
+int kernel_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata,
+                  HostJob **ret) {
         KernelHost *k = kernel_host(h);
         HostJob *job;
         int n;
@@ -571,8 +584,8 @@ void kernel_cancel(HostJob *job) {
         if (job->cancelled || job->unknown || !job->session)
                 return;
         job->cancelled = true;
-        /* A worker that is not up yet finds the cancellation behind the request. If the connection is broken, its end
-         * is about to be told anyway. */
+        /* A worker that is not up yet finds the cancellation behind the request. If the connection
+         * is broken, its end is about to be told anyway. */
         if (job->session->request_sent)
                 (void) kernel_session_send(job->session, PROTOCOL_CANCEL, NULL);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The kernel's events. On a real host libudev receives them from the kernel's own group ("kernel" source): it checks
- * the sender, and only the properties of the event itself are used, so that nothing is read from sysfs for it (a
- * device's `uevent` file can block). Over a made tree the same messages come from a datagram socket below the root.
- * What is lost, by a full buffer or a cut message, is said as an overflow, and everything has to be read again.
+ * The kernel's events. On a real host libudev receives them from the kernel's own group ("kernel"
+ * source): it checks the sender, and only the properties of the event itself are used, so that
+ * nothing is read from sysfs for it (a device's `uevent` file can block). Over a made tree the same
+ * messages come from a datagram socket below the root. What is lost, by a full buffer or a cut
+ * message, is said as an overflow, and everything has to be read again.
  */
 
 #include <assert.h>
@@ -21,7 +22,8 @@
 #define EVENT_SOCKET "run/pciassignd-uevents"
 
 typedef struct RawEvent { /* borrowed strings; NULL where the event has no such property */
-        const char *action, *devpath, *subsystem, *slot_name, *error_event, *device_online, *synth_uuid, *seqnum;
+        const char *action, *devpath, *subsystem, *slot_name, *error_event, *device_online,
+                *synth_uuid, *seqnum;
 } RawEvent;
 
 static bool is_child_subsystem(const char *s) {
@@ -40,8 +42,9 @@ static int pci_event_type(const char *action) {
                 const char *action;
                 HostEventType type;
         } types[] = {
-                { "add", HOST_EVENT_ADD },       { "remove", HOST_EVENT_REMOVE }, { "bind", HOST_EVENT_BIND },
-                { "unbind", HOST_EVENT_UNBIND }, { "change", HOST_EVENT_CHANGE },
+                { "add", HOST_EVENT_ADD },       { "remove", HOST_EVENT_REMOVE },
+                { "bind", HOST_EVENT_BIND },     { "unbind", HOST_EVENT_UNBIND },
+                { "change", HOST_EVENT_CHANGE },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(types); i++)
@@ -84,12 +87,14 @@ static void translate(KernelHost *k, const RawEvent *raw) {
         if (raw->device_online)
                 e.device_online = streq(raw->device_online, "1");
         if (raw->seqnum)
-                (void) parse_u64(raw->seqnum, 10, UINT64_MAX, &e.seqnum); /* 0 where it is not a number */
+                (void) parse_u64(raw->seqnum, 10, UINT64_MAX,
+                                 &e.seqnum); /* 0 where it is not a number */
         k->handler(&e, k->handler_userdata);
 }
 
 static void overflow(KernelHost *k) {
-        k->handler(&(HostEvent) { .type = HOST_EVENT_OVERFLOW, .device_online = -1 }, k->handler_userdata);
+        k->handler(&(HostEvent){ .type = HOST_EVENT_OVERFLOW, .device_online = -1 },
+                   k->handler_userdata);
 }
 
 /* ---- a real kernel ---- */
@@ -106,7 +111,8 @@ static int on_udev(sd_event_source *s, int fd, uint32_t revents, void *userdata)
                 if (!d) {
                         if (errno == ENOBUFS)
                                 overflow(k);
-                        /* EAGAIN, or a message that libudev refused: nothing is left, or the loop comes again. */
+                        /* EAGAIN, or a message that libudev refused: nothing is left, or the loop
+                         * comes again. */
                         return 0;
                 }
                 raw = (RawEvent) {
@@ -127,8 +133,8 @@ static int on_udev(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 
 static int start_udev(KernelHost *k) {
         static const char *const subsystems[] = {
-                "pci", "vfio-dev", "iommu", "block", "net", "drm", "accel", "nvme", "cxl", "infiniband", "sound",
-                "misc",
+                "pci",   "vfio-dev", "iommu", "block",      "net",   "drm",
+                "accel", "nvme",     "cxl",   "infiniband", "sound", "misc",
         };
         struct udev *udev = udev_new();
         int r;
@@ -140,16 +146,19 @@ static int start_udev(KernelHost *k) {
         if (!k->monitor)
                 return errno > 0 ? -errno : -EIO;
         for (size_t i = 0; i < ELEMENTSOF(subsystems); i++) {
-                r = udev_monitor_filter_add_match_subsystem_devtype(k->monitor, subsystems[i], NULL);
+                r = udev_monitor_filter_add_match_subsystem_devtype(k->monitor, subsystems[i],
+                                                                    NULL);
                 if (r < 0)
                         return r;
         }
-        /* Needs CAP_NET_ADMIN. Without it the default of the system holds, and overflow is still noticed. */
+        /* Needs CAP_NET_ADMIN. Without it the default of the system holds, and overflow is still
+         * noticed. */
         (void) udev_monitor_set_receive_buffer_size(k->monitor, RECEIVE_BUFFER);
         r = udev_monitor_enable_receiving(k->monitor);
         if (r < 0)
                 return r;
-        return sd_event_add_io(k->event, &k->monitor_source, udev_monitor_get_fd(k->monitor), EPOLLIN, on_udev, k);
+        return sd_event_add_io(k->event, &k->monitor_source, udev_monitor_get_fd(k->monitor),
+                               EPOLLIN, on_udev, k);
 }
 
 /* ---- a made tree ---- */
@@ -210,7 +219,8 @@ static int start_socket(KernelHost *k) {
         if (bind(k->event_socket, (struct sockaddr *) &address, sizeof(address)) < 0)
                 /* A tree without run/ has no events; that is for the one who made it to know. */
                 return errno == ENOENT ? 0 : -errno;
-        return sd_event_add_io(k->event, &k->monitor_source, k->event_socket, EPOLLIN, on_socket, k);
+        return sd_event_add_io(k->event, &k->monitor_source, k->event_socket, EPOLLIN, on_socket,
+                               k);
 }
 
 int kernel_monitor_start(KernelHost *k) {

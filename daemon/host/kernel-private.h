@@ -94,7 +94,8 @@ struct HostJob {
         unsigned n_restarts;
         bool detached, unknown, cancelled;
 };
-int kernel_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);
+int kernel_submit(Host *h, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata,
+                  HostJob **ret);
 void kernel_cancel(HostJob *job);
 void kernel_detach(HostJob *job);
 bool kernel_group_locked(Host *h, uint32_t group);
@@ -102,7 +103,8 @@ HostJob *kernel_job_free(HostJob *job);
 /* From the session: a message came; the worker came up; the deadline passed; the worker is gone. */
 void kernel_job_message(HostJob *job, ProtocolMessage *m);
 void kernel_job_timeout(HostJob *job);
-/* error: why the connection ended. The session is lost; the job has it no more unless it waits for the end. */
+/* error: why the connection ended. The session is lost; the job has it no more unless it waits for
+ * the end. */
 void kernel_job_lost(HostJob *job, int error);
 void kernel_job_ended(HostJob *job);
 

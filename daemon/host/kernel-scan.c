@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the daemon reads itself. A scan lists the functions and inverts the class directories when it begins; each
- * scan_next() then reads one function, so that the caller can slice it. Everything here is memory of the kernel: no
- * call waits for a device, a driver or firmware.
+ * What the daemon reads itself. A scan lists the functions and inverts the class directories when
+ * it begins; each scan_next() then reads one function, so that the caller can slice it. Everything
+ * here is memory of the kernel: no call waits for a device, a driver or firmware.
  */
 
 #include <assert.h>
@@ -132,7 +132,8 @@ static void read_iommu(const SysTree *t, const char *name, IommuFacts *ret) {
         for (size_t i = 0; i < ELEMENTSOF(registers); i++) {
                 ssize_t n;
 
-                if (snprintf(path, sizeof(path), "class/iommu/%s/%s", name, registers[i].path) >= (int) sizeof(path))
+                if (snprintf(path, sizeof(path), "class/iommu/%s/%s", name, registers[i].path) >=
+                    (int) sizeof(path))
                         continue;
                 n = read_attr_at(t->sys, path, text, sizeof(text));
                 if (n == -ENOENT)
@@ -181,7 +182,8 @@ int kernel_slots(Host *h, PciSlotFacts **ret, size_t *ret_n) {
         for (size_t i = 0; i < n; i++) {
                 char text[64], path[512];
 
-                if (snprintf(path, sizeof(path), "bus/pci/slots/%s/address", names[i]) < (int) sizeof(path) &&
+                if (snprintf(path, sizeof(path), "bus/pci/slots/%s/address", names[i]) <
+                            (int) sizeof(path) &&
                     read_attr_at(k->tree.sys, path, text, sizeof(text)) >= 0 &&
                     pci_slot_facts_init(list + filled, names[i], text) >= 0)
                         filled++;

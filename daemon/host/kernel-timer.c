@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The clock and the timers of the kernel host: CLOCK_BOOTTIME on the event loop. A timer is one source that is armed
- * and disarmed; an unarmed one wakes nobody.
+ * The clock and the timers of the kernel host: CLOCK_BOOTTIME on the event loop. A timer is one
+ * source that is armed and disarmed; an unarmed one wakes nobody.
  */
 
 #include <assert.h>
@@ -39,8 +39,8 @@ int kernel_timer_new(Host *h, void (*fire)(void *userdata), void *userdata, Host
         t->host = h;
         t->fire = fire;
         t->userdata = userdata;
-        r = sd_event_add_time(kernel_host(h)->event, &t->source, CLOCK_BOOTTIME, USEC_INFINITY, TIMER_ACCURACY_USEC,
-                              on_timer, t);
+        r = sd_event_add_time(kernel_host(h)->event, &t->source, CLOCK_BOOTTIME, USEC_INFINITY,
+                              TIMER_ACCURACY_USEC, on_timer, t);
         if (r >= 0)
                 r = sd_event_source_set_enabled(t->source, SD_EVENT_OFF);
         if (r < 0) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Worker processes as the daemon sees them: a connection, a pidfd and a deadline each. A worker comes from the
- * socket-activated service, so that one stuck in the kernel is in no control group of ours, or is executed directly.
- * A spare stands ready, and a worker that is done becomes one. A worker past its deadline is never killed and assumed
- * gone: its connection is closed, which it notices before its next step, and it counts until its pidfd says that it
- * ended.
+ * Worker processes as the daemon sees them: a connection, a pidfd and a deadline each. A worker
+ * comes from the socket-activated service, so that one stuck in the kernel is in no control group
+ * of ours, or is executed directly. A spare stands ready, and a worker that is done becomes one. A
+ * worker past its deadline is never killed and assumed gone: its connection is closed, which it
+ * notices before its next step, and it counts until its pidfd says that it ended.
  */
 
 #include <assert.h>
@@ -24,9 +24,11 @@
 
 #define START_TIMEOUT_MSEC 15000U
 #define MESSAGES_PER_ROUND 32U
-/* Workers that stand ready: with two, one job after the other starts no process, and the next one is never late. */
+/* Workers that stand ready: with two, one job after the other starts no process, and the next one
+ * is never late. */
 #define SPARES_MAX 2U
-/* Lost workers that still sit in the kernel do not count against the workers, but are not without bound either. */
+/* Lost workers that still sit in the kernel do not count against the workers, but are not without
+ * bound either. */
 #define LOST_MAX 64U
 #define SPARE_DELAY_USEC (500 * USEC_PER_MSEC)
 #define DEADLINE_ACCURACY_USEC (10 * USEC_PER_MSEC)
@@ -110,9 +112,11 @@ void kernel_session_deadline(Session *s, uint64_t msec) {
         if (sd_event_now(s->host->event, CLOCK_MONOTONIC, &now) < 0)
                 return;
         if (!s->timer) {
-                /* Without memory for it the worker has no deadline; its end is noticed all the same. */
-                (void) sd_event_add_time(s->host->event, &s->timer, CLOCK_MONOTONIC, now + msec * USEC_PER_MSEC,
-                                         DEADLINE_ACCURACY_USEC, on_deadline, s);
+                /* Without memory for it the worker has no deadline; its end is noticed all the
+                 * same. */
+                (void) sd_event_add_time(s->host->event, &s->timer, CLOCK_MONOTONIC,
+                                         now + msec * USEC_PER_MSEC, DEADLINE_ACCURACY_USEC,
+                                         on_deadline, s);
                 return;
         }
         (void) sd_event_source_set_time(s->timer, now + msec * USEC_PER_MSEC);
@@ -125,7 +129,8 @@ static int send_request(Session *s) {
         HostJob *job = s->job;
         int r;
 
-        r = protocol_send(s->socket, PROTOCOL_REQUEST, &job->request, job->request_fds, job->n_request_fds);
+        r = protocol_send(s->socket, PROTOCOL_REQUEST, &job->request, job->request_fds,
+                          job->n_request_fds);
         if (r < 0)
                 return r;
         s->request_sent = true;
@@ -231,13 +236,15 @@ static int connect_service(const char *path) {
         return TAKE_FD(fd);
 }
 
-static int spawn_attributes(posix_spawnattr_t *attr, posix_spawn_file_actions_t *actions, int peer) {
+static int spawn_attributes(posix_spawnattr_t *attr, posix_spawn_file_actions_t *actions,
+                            int peer) {
         sigset_t none, all;
         int r;
 
         (void) sigemptyset(&none);
         (void) sigfillset(&all);
-        r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+        r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                   POSIX_SPAWN_SETSID);
         if (r == 0)
                 r = posix_spawnattr_setsigmask(attr, &none);
         if (r == 0)
@@ -314,14 +321,16 @@ static int session_connect(Session *s) {
         r = sd_event_add_io(s->host->event, &s->socket_source, s->socket, EPOLLIN, on_socket, s);
         if (r < 0)
                 return r;
-        /* Somebody waits for what a worker says; the events that its work makes can wait for a moment. */
+        /* Somebody waits for what a worker says; the events that its work makes can wait for a
+         * moment. */
         r = sd_event_source_set_priority(s->socket_source, SD_EVENT_PRIORITY_IMPORTANT);
         if (r < 0)
                 return r;
         encode_u32(&hello, PROTOCOL_VERSION);
         r = kernel_session_send(s, PROTOCOL_HELLO, &hello);
         encoder_done(&hello);
-        return r == -EPIPE ? 0 : r; /* ended already: the end of the stream tells, like any other end */
+        return r == -EPIPE ? 0
+                           : r; /* ended already: the end of the stream tells, like any other end */
 }
 
 static int session_new(KernelHost *k, Session **ret) {
@@ -337,7 +346,8 @@ static int session_new(KernelHost *k, Session **ret) {
         k->n_sessions++;
         r = session_connect(s);
         if (r < 0) {
-                /* A child that started all the same ends by the closed connection, and is reaped by its pidfd. */
+                /* A child that started all the same ends by the closed connection, and is reaped by
+                 * its pidfd. */
                 kernel_session_close(s);
                 if (s->pidfd < 0)
                         session_free(s);
@@ -408,8 +418,8 @@ void kernel_spare_want(KernelHost *k, usec_t delay) {
                 (void) sd_event_source_set_enabled(k->spare_source, SD_EVENT_ONESHOT);
                 return;
         }
-        (void) sd_event_add_time(k->event, &k->spare_source, CLOCK_MONOTONIC, now + delay, DEADLINE_ACCURACY_USEC,
-                                 on_spare, k);
+        (void) sd_event_add_time(k->event, &k->spare_source, CLOCK_MONOTONIC, now + delay,
+                                 DEADLINE_ACCURACY_USEC, on_spare, k);
 }
 
 int kernel_session_take(KernelHost *k, HostJob *job) {
@@ -437,8 +447,8 @@ int kernel_session_take(KernelHost *k, HostJob *job) {
         s->job = job;
         job->session = s;
 done:
-        /* Most jobs are done before that and give their worker back; none of them shares its time with the start of
-         * another. */
+        /* Most jobs are done before that and give their worker back; none of them shares its time
+         * with the start of another. */
         kernel_spare_want(k, SPARE_DELAY_USEC);
         return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The kernel behind the seam: what the daemon reads itself (kernel-scan.c), the kernel's events (kernel-monitor.c) and
- * worker processes for all that may sleep (kernel-worker.c, kernel-job.c). This file makes and frees it. The whole
- * tree can stand below another root; then events come from a socket below it and workers are executed directly.
+ * The kernel behind the seam: what the daemon reads itself (kernel-scan.c), the kernel's events
+ * (kernel-monitor.c) and worker processes for all that may sleep (kernel-worker.c, kernel-job.c).
+ * This file makes and frees it. The whole tree can stand below another root; then events come from
+ * a socket below it and workers are executed directly.
  */
 
 #include <assert.h>
@@ -66,7 +67,8 @@ static int kernel_boot_id(Host *h, char ret[HOST_BOOT_ID_MAX]) {
         ssize_t n;
         int r;
 
-        n = read_attr_at(kernel_host(h)->tree.root, "proc/sys/kernel/random/boot_id", text, sizeof(text));
+        n = read_attr_at(kernel_host(h)->tree.root, "proc/sys/kernel/random/boot_id", text,
+                         sizeof(text));
         r = n > 0 ? sd_id128_from_string(text, &id) : sd_id128_get_boot(&id);
         if (r < 0)
                 return r;
@@ -123,10 +125,12 @@ int host_kernel_new(struct sd_event *event, const HostKernelOptions *options, Ho
                                                                 PLAN_STEP_TIMEOUT_DEFAULT_MSEC;
         list_init(&k->sessions);
         list_init(&k->jobs);
-        k->worker_dir = options->worker_socket ? strdup(WORKER_DIR) : strjoinf("%s/worker", options->runtime_dir);
+        k->worker_dir = options->worker_socket ? strdup(WORKER_DIR)
+                                               : strjoinf("%s/worker", options->runtime_dir);
         if (!k->worker_dir || free_and_strdup(&k->root, options->root) < 0 ||
             free_and_strdup(&k->runtime_dir, options->runtime_dir) < 0 ||
-            free_and_strdup(&k->state_dir, options->state_dir ? options->state_dir : STATE_DIR) < 0 ||
+            free_and_strdup(&k->state_dir, options->state_dir ? options->state_dir : STATE_DIR) <
+                    0 ||
             free_and_strdup(&k->worker_socket, options->worker_socket) < 0 ||
             free_and_strdup(&k->worker_path, options->worker_path) < 0)
                 r = -ENOMEM;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The codec of what a worker reports. Facts go through the same setters of the pci layer that the daemon's own reading
- * uses wherever there is one, so a report cannot make facts that no kernel text could make.
+ * The codec of what a worker reports. Facts go through the same setters of the pci layer that the
+ * daemon's own reading uses wherever there is one, so a report cannot make facts that no kernel
+ * text could make.
  */
 
 #include <assert.h>
@@ -399,10 +400,12 @@ int decode_slot(Decoder *d, PciSlotFacts *ret) {
 
 /* ---- platform, descriptors, steps, results ---- */
 
-#define PLATFORM_TRISTATES(X)                                                                                   \
-        X(iommu_present) X(vfio_group) X(vfio_container) X(vfio_cdev) X(iommufd) X(vfio_pci_available)          \
-        X(vfio_pci_loaded) X(vfio_iommu_type1_loaded) X(interrupt_remapping) X(unsafe_interrupts)               \
-        X(noiommu_enabled) X(virtio_iommu_late) X(secure_boot) X(aer_native) X(tracefs)
+#define PLATFORM_TRISTATES(X)                                                         \
+        X(iommu_present)                                                              \
+        X(vfio_group) X(vfio_container) X(vfio_cdev) X(iommufd) X(vfio_pci_available) \
+                X(vfio_pci_loaded) X(vfio_iommu_type1_loaded) X(interrupt_remapping)  \
+                        X(unsafe_interrupts) X(noiommu_enabled) X(virtio_iommu_late)  \
+                                X(secure_boot) X(aer_native) X(tracefs)
 
 void encode_platform(Encoder *e, const HostPlatform *p) {
         assert(p);
@@ -567,7 +570,8 @@ int decode_result(Decoder *d, HostResult *ret, PciHolder **ret_holders) {
         decode_text(d, r.message, sizeof(r.message));
         step = decode_u64(d);
         n = decode_count(d, PCI_USE_MAX);
-        if (outcome >= _HOST_OUTCOME_MAX || code >= _ERROR_MAX || (step >= PLAN_STEPS_MAX && step != UINT64_MAX))
+        if (outcome >= _HOST_OUTCOME_MAX || code >= _ERROR_MAX ||
+            (step >= PLAN_STEPS_MAX && step != UINT64_MAX))
                 fail(d, -EBADMSG);
         holders = calloc((size_t) n + 1, sizeof(PciHolder));
         if (!holders)

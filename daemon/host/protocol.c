@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Messages on the wire, and requests. The reports' codec stands in protocol-report.c. Nothing received is used before
- * it was compared with its range: the daemon is less privileged than the worker, but a broken worker must not break
- * the daemon, and a broken daemon must not make a worker do what no request can say.
+ * Messages on the wire, and requests. The reports' codec stands in protocol-report.c. Nothing
+ * received is used before it was compared with its range: the daemon is less privileged than the
+ * worker, but a broken worker must not break the daemon, and a broken daemon must not make a worker
+ * do what no request can say.
  */
 
 #include "host/protocol.h"
@@ -30,7 +31,8 @@ void protocol_message_done(ProtocolMessage *m) {
 }
 
 static int payload_to_memfd(const Encoder *payload, int *ret) {
-        _cleanup_close_ int fd = memfd_create("pciassignd-message", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        _cleanup_close_
+        int fd = memfd_create("pciassignd-message", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         int r;
 
         if (fd < 0)
@@ -44,7 +46,8 @@ static int payload_to_memfd(const Encoder *payload, int *ret) {
         return 0;
 }
 
-int protocol_send(int socket_fd, ProtocolType type, const Encoder *payload, const int *fds, size_t n_fds) {
+int protocol_send(int socket_fd, ProtocolType type, const Encoder *payload, const int *fds,
+                  size_t n_fds) {
         int all[PROTOCOL_FDS_MAX + 1];
         _cleanup_close_ int memfd = -EBADF;
         _cleanup_free_ uint8_t *frame = NULL;
@@ -186,7 +189,8 @@ static void encode_read(Encoder *e, const HostRequest *r) {
 
 static void encode_open(Encoder *e, const HostRequest *r) {
         encode_u8(e, (uint8_t) r->api);
-        encode_u8(e, (r->container_fd >= 0 ? HAS_CONTAINER : 0) | (r->iommufd >= 0 ? HAS_IOMMUFD : 0));
+        encode_u8(e,
+                  (r->container_fd >= 0 ? HAS_CONTAINER : 0) | (r->iommufd >= 0 ? HAS_IOMMUFD : 0));
         encode_u8(e, r->want_container);
         encode_u8(e, r->want_iommufd);
         encode_u8(e, r->want_groups);

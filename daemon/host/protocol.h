@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * What daemon and worker say to each other over one SOCK_SEQPACKET connection. A message is one byte of type and a
- * payload in the codec of plan/codec.h; a payload that is too large for the socket travels in a sealed memory file. The
- * daemon starts with HELLO and the worker answers it (its credentials come with it); then a request is followed by any
- * number of reports and one FINISHED. Both ends decode as from a stranger. Configuration space travels as the dwords
- * that were read: decoding is the pci layer's, in the daemon.
+ * What daemon and worker say to each other over one SOCK_SEQPACKET connection. A message is one
+ * byte of type and a payload in the codec of plan/codec.h; a payload that is too large for the
+ * socket travels in a sealed memory file. The daemon starts with HELLO and the worker answers it
+ * (its credentials come with it); then a request is followed by any number of reports and one
+ * FINISHED. Both ends decode as from a stranger. Configuration space travels as the dwords that
+ * were read: decoding is the pci layer's, in the daemon.
  */
 
 #include "host/host.h"
@@ -24,14 +25,16 @@ typedef enum ProtocolType {
         PROTOCOL_HELLO,
         PROTOCOL_REQUEST,
         PROTOCOL_CANCEL,
-        PROTOCOL_STEPS,    /* what became of steps since the last message, in order: each wakes the daemon */
+        PROTOCOL_STEPS,    /* what became of steps since the last message, in order: each wakes the
+                              daemon */
         PROTOCOL_EVIDENCE, /* what a step found; its steps message may still wait */
         PROTOCOL_DEVICE,   /* what is known of a device so far; the last one of a device says so */
         PROTOCOL_GROUP,
         PROTOCOL_SLOT,
         PROTOCOL_PLATFORM,
         PROTOCOL_FD,
-        PROTOCOL_PROGRESS, /* of a snapshot: the function at hand, whose driver may hold the lock that reading it takes */
+        PROTOCOL_PROGRESS, /* of a snapshot: the function at hand, whose driver may hold the lock
+                              that reading it takes */
         PROTOCOL_FINISHED, /* the last steps, then the result */
         _PROTOCOL_TYPE_MAX,
 } ProtocolType;
@@ -48,14 +51,16 @@ typedef struct ProtocolMessage {
 void protocol_message_done(ProtocolMessage *m); /* closes descriptors that were not taken */
 
 /* The encoder holds the payload. 0, -EPIPE when the peer is gone, -errno. */
-int protocol_send(int socket_fd, ProtocolType type, const Encoder *payload, const int *fds, size_t n_fds);
+int protocol_send(int socket_fd, ProtocolType type, const Encoder *payload, const int *fds,
+                  size_t n_fds);
 /* 1 and a message, 0 at the end of the stream, -EAGAIN, -EBADMSG. */
 int protocol_receive(int socket_fd, ProtocolMessage *ret);
 
 /* ---- requests ---- */
 
 typedef struct ProtocolRequest {
-        HostRequest request; /* points into the rest; descriptors are those of the message, borrowed */
+        HostRequest
+                request; /* points into the rest; descriptors are those of the message, borrowed */
         Plan *plan;
         PciAddress *devices;
         uint32_t *groups;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The simulated device in the clean-room: power control, the order of reset methods, a configuration
- * space that does not answer for a while after a reset (all-ones, or Request Retry Status), the
- * reference and the comparison. A hook is only said to have run: programs of an administrator are
- * not started for a machine that does not exist.
+ * The simulated device in the clean-room: power control, the order of reset methods, a
+ * configuration space that does not answer for a while after a reset (all-ones, or Request Retry
+ * Status), the reference and the comparison. A hook is only said to have run: programs of an
+ * administrator are not started for a machine that does not exist.
  */
 
 #include <assert.h>
@@ -135,7 +135,8 @@ int sim_set_reset_method(SimDevice *d, const char *value) {
 static int check_answer(SimJob *job, const SimDevice *d) {
         if (sim_device_answers(d))
                 return 0;
-        (void) string_copy(job->finding, sizeof(job->finding), d->silent_rrs ? "it is not-ready" : "it is absent");
+        (void) string_copy(job->finding, sizeof(job->finding),
+                           d->silent_rrs ? "it is not-ready" : "it is absent");
         return -EIO;
 }
 
@@ -166,7 +167,8 @@ int sim_compare_config(SimJob *job, SimDevice *d) {
         if (d->reference)
                 pci_config_compare(d->reference, found, &c);
         text = d->reference ? pci_comparison_to_string(&c) : strdup("no reference of it is kept");
-        (void) string_copy(job->evidence, sizeof(job->evidence), strempty(text)); /* cut: it is for people */
+        (void) string_copy(job->evidence, sizeof(job->evidence),
+                           strempty(text)); /* cut: it is for people */
         if (c.n == 0)
                 return 0;
         (void) string_copy(job->finding, sizeof(job->finding), strempty(text));
@@ -177,6 +179,7 @@ int sim_hook(SimJob *job, const Step *s) {
         SimFault f;
         bool not_mine = sim_step_fault(job, SIM_FAULT_NO_EFFECT, &f);
 
-        (void) snprintf(job->evidence, sizeof(job->evidence), "%s", not_mine ? "not mine" : "simulated");
+        (void) snprintf(job->evidence, sizeof(job->evidence), "%s",
+                        not_mine ? "not mine" : "simulated");
         return isempty(s->expect) || isempty(s->value) ? -EINVAL : 0;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The simulated host's time: a queue of tasks sorted by time, then by the order in which they were armed, and a clock
- * that either follows CLOCK_BOOTTIME or stands still until somebody moves it. Whatever happens later in the model (a
- * driver that takes its time, a uevent, a deadline, a timer of the engine) is a task here, so nothing ever calls back
- * from inside the call that started it. With a loop, one time source or one deferred source stands for the queue.
+ * The simulated host's time: a queue of tasks sorted by time, then by the order in which they were
+ * armed, and a clock that either follows CLOCK_BOOTTIME or stands still until somebody moves it.
+ * Whatever happens later in the model (a driver that takes its time, a uevent, a deadline, a timer
+ * of the engine) is a task here, so nothing ever calls back from inside the call that started it.
+ * With a loop, one time source or one deferred source stands for the queue.
  */
 
 #include <assert.h>
@@ -92,7 +93,8 @@ static void run_task(SimHost *h, SimTask *t) {
         t->run(t->userdata);
 }
 
-/* Runs what is due at `until`. Tasks armed meanwhile belong to the next round when `one_round` is set. */
+/* Runs what is due at `until`. Tasks armed meanwhile belong to the next round when `one_round` is
+ * set. */
 static unsigned run_due(SimHost *h, usec_t until, bool one_round) {
         uint64_t end = h->next_sequence;
         unsigned n = 0;
@@ -129,7 +131,8 @@ int sim_clock_init(SimHost *h) {
         list_init(&h->tasks);
         if (!h->event)
                 return 0;
-        r = sd_event_add_time(h->event, &h->time_source, CLOCK_BOOTTIME, USEC_INFINITY, 1, on_time, h);
+        r = sd_event_add_time(h->event, &h->time_source, CLOCK_BOOTTIME, USEC_INFINITY, 1, on_time,
+                              h);
         if (r < 0)
                 return r;
         r = sd_event_add_defer(h->event, &h->defer_source, on_defer, h);

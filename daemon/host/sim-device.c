@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The simulated kernel's tables of functions and IOMMU groups, and their sysfs texts. A device keeps the raw texts of
- * its snapshot; what changes (driver, override, VF count) is written back into them, so that reading always goes
- * through the same decoders as on a real host.
+ * The simulated kernel's tables of functions and IOMMU groups, and their sysfs texts. A device
+ * keeps the raw texts of its snapshot; what changes (driver, override, VF count) is written back
+ * into them, so that reading always goes through the same decoders as on a real host.
  */
 
 #include <assert.h>
@@ -38,12 +38,14 @@ void sim_device_cold_facts(const SimDevice *d, PciFacts *f) {
                 (void) pci_facts_set_path(f, d->source.path);
         for (PciLink l = 0; l < _PCI_LINK_MAX; l++)
                 (void) pci_facts_set_link(f, l, d->source.links[l].text,
-                                          d->source.links[l].error ? d->source.links[l].error : ENOENT);
+                                          d->source.links[l].error ? d->source.links[l].error
+                                                                   : ENOENT);
         for (PciAttribute a = 0; a < _PCI_ATTRIBUTE_MAX; a++)
                 if (pci_attribute_is_cold(a))
                         (void) pci_facts_set_attribute(f, a, d->source.attributes[a].text,
-                                                       d->source.attributes[a].error ?
-                                                               d->source.attributes[a].error : ENOENT);
+                                                       d->source.attributes[a].error
+                                                               ? d->source.attributes[a].error
+                                                               : ENOENT);
 }
 
 int sim_device_children(const SimDevice *d, PciUse *use) {
@@ -54,7 +56,8 @@ int sim_device_children(const SimDevice *d, PciUse *use) {
         if (!d->children_driver || !streq(d->children_driver, d->driver))
                 return 0;
         for (size_t i = 0; i < d->source.use.n_children; i++) {
-                r = pci_use_add_child(use, d->source.use.children[i].subsystem, d->source.use.children[i].name);
+                r = pci_use_add_child(use, d->source.use.children[i].subsystem,
+                                      d->source.use.children[i].name);
                 if (r < 0)
                         return r;
         }
@@ -114,7 +117,8 @@ static int group_put(SimHost *h, uint32_t id, const char *type, const char *regi
         _cleanup_(group_freep) SimGroup *g = calloc(1, sizeof(*g));
         int r;
 
-        if (!g || free_and_strdup(&g->type, type) < 0 || free_and_strdup(&g->reserved_regions, regions) < 0)
+        if (!g || free_and_strdup(&g->type, type) < 0 ||
+            free_and_strdup(&g->reserved_regions, regions) < 0)
                 return -ENOMEM;
         g->id = id;
         r = hashmap_put_u64(h->groups, id, g);
@@ -208,12 +212,14 @@ static int read_driver(SimHost *h, SimDevice *d) {
         (void) string_copy(d->driver, sizeof(d->driver), strempty(driver));
         if (override && !streq(override, "(null)"))
                 (void) string_copy(d->override, sizeof(d->override), override);
-        native = d->driver[0] && !pci_driver_is_vfio(d->driver) ? d->driver : sim_match_driver(h, d);
+        native =
+                d->driver[0] && !pci_driver_is_vfio(d->driver) ? d->driver : sim_match_driver(h, d);
         if (free_and_strdup(&d->native, native) < 0 ||
             (streq_ptr(native, driver) &&
              free_and_strdup(&d->native_module, d->source.links[PCI_LINK_MODULE].text) < 0))
                 return -ENOMEM;
-        /* Recorded children belong to the driver that was bound; those of an unbound function show up with its own. */
+        /* Recorded children belong to the driver that was bound; those of an unbound function show
+         * up with its own. */
         return free_and_strdup(&d->children_driver, d->driver[0] ? d->driver : native);
 }
 
@@ -235,7 +241,8 @@ static int insert_sorted(SimHost *h, SimDevice *d) {
 
         if (ARRAY_RESERVE_ONE(h->sorted, h->n_devices, h->devices_allocated) < 0)
                 return -ENOMEM;
-        while (at > 0 && pci_address_compare(h->sorted[at - 1]->source.address, d->source.address) > 0)
+        while (at > 0 &&
+               pci_address_compare(h->sorted[at - 1]->source.address, d->source.address) > 0)
                 at--;
         memmove(h->sorted + at + 1, h->sorted + at, (h->n_devices - at) * sizeof(h->sorted[0]));
         h->sorted[at] = d;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Driver binding, reset and removal of the simulated kernel: what a write to sysfs does at the moment it is done, with
- * the kernel's errnos and events (drivers/base/bus.c, dd.c, drivers/pci/pci-driver.c, drivers/vfio/vfio_main.c). How
- * long it takes is the caller's business, as is waiting: an operation that cannot go on because somebody holds the
- * device returns SIM_BLOCKED and is called again when that may have changed.
+ * Driver binding, reset and removal of the simulated kernel: what a write to sysfs does at the
+ * moment it is done, with the kernel's errnos and events (drivers/base/bus.c, dd.c,
+ * drivers/pci/pci-driver.c, drivers/vfio/vfio_main.c). How long it takes is the caller's business,
+ * as is waiting: an operation that cannot go on because somebody holds the device returns
+ * SIM_BLOCKED and is called again when that may have changed.
  */
 
 #include <assert.h>
@@ -26,11 +27,13 @@ static bool driver_exists(const SimDevice *d, const char *driver) {
                 char name[PCI_DRIVER_NAME_MAX];
 
                 for (size_t i = 0; i < s->n_aliases && d->host->modules_loaded; i++)
-                        if (pci_module_to_driver(s->aliases[i].module, name, sizeof(name)) >= 0 && streq(name, driver))
+                        if (pci_module_to_driver(s->aliases[i].module, name, sizeof(name)) >= 0 &&
+                            streq(name, driver))
                                 return true;
                 return false;
         }
-        return streq_ptr(d->native, driver) || streq(driver, "pci-stub") || sim_driver_behaviour(d->host, driver);
+        return streq_ptr(d->native, driver) || streq(driver, "pci-stub") ||
+               sim_driver_behaviour(d->host, driver);
 }
 
 const char *sim_probe_candidate(const SimDevice *d) {
@@ -40,7 +43,8 @@ const char *sim_probe_candidate(const SimDevice *d) {
                 return driver_exists(d, d->override) ? d->override : "";
         if (d->is_vf) {
                 SimDevice *pf = sim_device(d->host, d->physfn);
-                const char *autoprobe = pf ? sim_attribute(pf, PCI_ATTRIBUTE_SRIOV_AUTOPROBE) : NULL;
+                const char *autoprobe =
+                        pf ? sim_attribute(pf, PCI_ATTRIBUTE_SRIOV_AUTOPROBE) : NULL;
 
                 if (autoprobe && streq(autoprobe, "0"))
                         return "";
@@ -80,7 +84,8 @@ static int set_driver(SimDevice *d, const char *driver) {
 }
 
 static bool has_children(const SimDevice *d) {
-        return d->source.use.n_children > 0 && d->children_driver && streq(d->children_driver, d->driver);
+        return d->source.use.n_children > 0 && d->children_driver &&
+               streq(d->children_driver, d->driver);
 }
 
 static bool blocks(SimDevice *d) {
@@ -102,7 +107,8 @@ int sim_unbind(SimDevice *d, const char *driver) {
         if (blocks(d))
                 return SIM_BLOCKED;
         if (sim_numvfs(d) > 0) {
-                r = sim_set_numvfs(d, 0); /* remove() of native drivers and of vfio-pci disables them */
+                r = sim_set_numvfs(
+                        d, 0); /* remove() of native drivers and of vfio-pci disables them */
                 if (r != 0)
                         return r;
         }
@@ -133,7 +139,8 @@ int sim_bind(SimDevice *d, const char *driver) {
         if (d->dead || !driver_exists(d, driver))
                 return -ENODEV;
         vfio = pci_driver_is_vfio(driver);
-        if (!pci_driver_is_group_neutral(driver) && d->has_group && sim_group_is_held(d->host, d->group))
+        if (!pci_driver_is_group_neutral(driver) && d->has_group &&
+            sim_group_is_held(d->host, d->group))
                 return -EBUSY; /* iommu_device_use_default_domain() */
         if (vfio && d->source.attributes[PCI_ATTRIBUTE_SECONDARY_BUS].text)
                 return -EINVAL; /* header type 1 */
@@ -189,7 +196,8 @@ static bool has_method(const SimDevice *d, const char *method) {
 }
 
 usec_t sim_reset_time(const SimDevice *d, const char *method) {
-        const char *first = method[0] ? method : strempty(sim_attribute(d, PCI_ATTRIBUTE_RESET_METHOD));
+        const char *first =
+                method[0] ? method : strempty(sim_attribute(d, PCI_ATTRIBUTE_RESET_METHOD));
 
         if (strncmp(first, "flr", 3) == 0)
                 return FLR_MSEC * USEC_PER_MSEC;
@@ -233,7 +241,8 @@ static SimDevice *next_below(SimHost *h, const SimDevice *removed) {
                         continue;
                 if (d->is_vf)
                         return d;
-                if (!best || strlen(strempty(d->source.path)) >= strlen(strempty(best->source.path)))
+                if (!best ||
+                    strlen(strempty(d->source.path)) >= strlen(strempty(best->source.path)))
                         best = d;
         }
         return best;

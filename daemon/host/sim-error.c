@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Errors of the simulated PCI Express: counters, and the kernel's own recovery with its uevents, as drivers/pci/pcie/
- * aer.c, dpc.c and err.c do it. A correctable error only counts. An uncorrectable one has every function below the port
- * above it told; a function without a driver that knows errors makes the recovery of all of them fail. A fatal one, and
- * containment by the port (DPC), also take the link down for a while, and leave a function of VFIO with its BARs at 0
- * until it is reset or closed, although the kernel calls that a success.
+ * Errors of the simulated PCI Express: counters, and the kernel's own recovery with its uevents, as
+ * drivers/pci/pcie/ aer.c, dpc.c and err.c do it. A correctable error only counts. An uncorrectable
+ * one has every function below the port above it told; a function without a driver that knows
+ * errors makes the recovery of all of them fail. A fatal one, and containment by the port (DPC),
+ * also take the link down for a while, and leave a function of VFIO with its BARs at 0 until it is
+ * reset or closed, although the kernel calls that a success.
  */
 
 #include <assert.h>
@@ -17,7 +18,8 @@
 
 #define DRIVERS_MSEC 5U      /* what the drivers' callbacks take */
 #define BUS_RESET_MSEC 1100U /* secondary bus reset: pulse, then 1 s until the first access */
-#define CONTAINMENT_MSEC 2100U /* link inactive, the port's end of containment, link up, device ready */
+#define CONTAINMENT_MSEC \
+        2100U /* link inactive, the port's end of containment, link up, device ready */
 #define ATTENTION_SEC 5U
 
 static const char *const error_kinds[_SIM_ERROR_KIND_MAX] = {
@@ -36,7 +38,8 @@ SimErrorKind sim_error_kind_from_string(const char *s) {
 
 /* ---- counters ---- */
 
-/* The last number of the text, which is the total, one up. Silent where the function has no such attribute. */
+/* The last number of the text, which is the total, one up. Silent where the function has no such
+ * attribute. */
 static int count(SimDevice *d, PciAttribute a) {
         const char *text = sim_attribute(d, a), *digits;
         _cleanup_free_ char *grown = NULL;
@@ -61,7 +64,8 @@ static int count(SimDevice *d, PciAttribute a) {
 
 static void write_bars(SimDevice *d, const uint8_t bars[SIM_BARS_SIZE]) {
         if (d->source.config)
-                (void) pci_config_set(d->source.config, PCI_BASE_ADDRESS_0, bars, SIM_BARS_SIZE); /* was read there */
+                (void) pci_config_set(d->source.config, PCI_BASE_ADDRESS_0, bars,
+                                      SIM_BARS_SIZE); /* was read there */
 }
 
 static void lose_bars(SimDevice *d) {
@@ -140,7 +144,8 @@ static void end(void *userdata) {
                 recovered = !is_affected(h->sorted[i], reporter) || knows_errors(h->sorted[i]);
         for (size_t i = 0; i < h->n_devices && reporter; i++)
                 if (is_affected(h->sorted[i], reporter))
-                        sim_emit_error(h, h->sorted[i], recovered ? "SUCCESSFUL_RECOVERY" : "FAILED_RECOVERY",
+                        sim_emit_error(h, h->sorted[i],
+                                       recovered ? "SUCCESSFUL_RECOVERY" : "FAILED_RECOVERY",
                                        recovered);
         recovery_free(r);
 }
@@ -163,7 +168,9 @@ static int count_at_port(SimDevice *reporter, PciAttribute a) {
 int host_sim_error(Host *host, PciAddress a, SimErrorKind kind) {
         SimHost *h = sim_of(host);
         bool frozen = kind == SIM_ERROR_FATAL || kind == SIM_ERROR_DPC;
-        usec_t time = kind == SIM_ERROR_DPC ? CONTAINMENT_MSEC : frozen ? BUS_RESET_MSEC : DRIVERS_MSEC;
+        usec_t time = kind == SIM_ERROR_DPC ? CONTAINMENT_MSEC
+                      : frozen              ? BUS_RESET_MSEC
+                                            : DRIVERS_MSEC;
         SimRecovery *r;
         SimDevice *d;
         int k;
@@ -176,7 +183,8 @@ int host_sim_error(Host *host, PciAddress a, SimErrorKind kind) {
                 k = count(d, PCI_ATTRIBUTE_AER_CORRECTABLE);
                 return k < 0 ? k : count_at_port(d, PCI_ATTRIBUTE_AER_ROOT_CORRECTABLE);
         }
-        k = frozen ? count_at_port(d, PCI_ATTRIBUTE_AER_ROOT_FATAL) : count(d, PCI_ATTRIBUTE_AER_NONFATAL);
+        k = frozen ? count_at_port(d, PCI_ATTRIBUTE_AER_ROOT_FATAL)
+                   : count(d, PCI_ATTRIBUTE_AER_NONFATAL);
         if (k >= 0 && !frozen)
                 k = count_at_port(d, PCI_ATTRIBUTE_AER_ROOT_NONFATAL);
         r = k >= 0 ? calloc(1, sizeof(*r)) : NULL;
@@ -206,12 +214,14 @@ int host_sim_press_attention(Host *host, PciAddress a) {
         int r = -ENODEV;
 
         assert(host_is_sim(host));
-        for (size_t i = h->n_devices; i > 0; i--) { /* the last function first, as the kernel removes them */
+        for (size_t i = h->n_devices; i > 0;
+             i--) { /* the last function first, as the kernel removes them */
                 PciAddress other = h->sorted[i - 1]->source.address;
 
                 if (other.domain != a.domain || other.bus != a.bus || other.slot != a.slot)
                         continue;
-                r = sim_remove_later(h->sorted[i - 1], sim_now(h) + ATTENTION_SEC * USEC_PER_SEC, &cancelled);
+                r = sim_remove_later(h->sorted[i - 1], sim_now(h) + ATTENTION_SEC * USEC_PER_SEC,
+                                     &cancelled);
                 if (r < 0)
                         break;
         }

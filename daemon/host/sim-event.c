@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The simulated kernel's uevents: emitted in the order of what happens, delivered from the loop, numbered like the
- * kernel's. Losing some ends in one overflow, as a full socket does.
+ * The simulated kernel's uevents: emitted in the order of what happens, delivered from the loop,
+ * numbered like the kernel's. Losing some ends in one overflow, as a full socket does.
  */
 
 #include <assert.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the daemon reads by itself, from the simulated kernel: the same facts as the kernel host's scan gives, through
- * the same decoders. Nothing here waits or changes anything.
+ * What the daemon reads by itself, from the simulated kernel: the same facts as the kernel host's
+ * scan gives, through the same decoders. Nothing here waits or changes anything.
  */
 
 #include <assert.h>
@@ -82,7 +82,8 @@ int sim_refresh(Host *host, PciFacts *facts, HostRefresh what) {
         }
         for (PciLink l = 0; l < _PCI_LINK_MAX; l++)
                 (void) pci_facts_set_link(facts, l, d->source.links[l].text,
-                                          d->source.links[l].error ? d->source.links[l].error : ENOENT);
+                                          d->source.links[l].error ? d->source.links[l].error
+                                                                   : ENOENT);
         return 0;
 }
 
@@ -182,7 +183,8 @@ int sim_nodes(Host *host, NumaNodes *ret) {
 
 int sim_choose_driver(Host *host, const PciFacts *f, char *buffer, size_t size) {
         const Snapshot *s = sim_of(host)->snapshot;
-        _cleanup_free_ PciModuleAlias *aliases = calloc(MAX(s->n_aliases, (size_t) 1), sizeof(PciModuleAlias));
+        _cleanup_free_
+        PciModuleAlias *aliases = calloc(MAX(s->n_aliases, (size_t) 1), sizeof(PciModuleAlias));
         int i;
 
         if (!aliases)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What hurts: faults put in the way of steps, and hands other than the daemon's on the same kernel (driverctl, a
- * hot-plug controller, somebody who pulls a card). Their operations take the same way through the simulated kernel as
- * the worker's, with the same events, and wait in it just as long when somebody holds the device.
+ * What hurts: faults put in the way of steps, and hands other than the daemon's on the same kernel
+ * (driverctl, a hot-plug controller, somebody who pulls a card). Their operations take the same way
+ * through the simulated kernel as the worker's, with the same events, and wait in it just as long
+ * when somebody holds the device.
  */
 
 #include <assert.h>
@@ -34,7 +35,8 @@ int host_sim_inject(Host *host, const SimFault *fault) {
 
         assert(host_is_sim(host));
         assert(fault);
-        if ((unsigned) fault->kind >= _SIM_FAULT_KIND_MAX || (unsigned) fault->step >= _STEP_TYPE_MAX ||
+        if ((unsigned) fault->kind >= _SIM_FAULT_KIND_MAX ||
+            (unsigned) fault->step >= _STEP_TYPE_MAX ||
             (fault->kind == SIM_FAULT_ERROR && (fault->error <= 0 || fault->error >= 4096)))
                 return -EINVAL;
         if (!sim_device(h, fault->device))
@@ -77,7 +79,8 @@ static int rebind(SimOperation *o, SimDevice *d) {
                         return r;
         }
         if (o->driver[0])
-                (void) sim_bind(d, o->driver); /* the other tool's write may fail: then nothing is bound */
+                (void) sim_bind(
+                        d, o->driver); /* the other tool's write may fail: then nothing is bound */
         return 0;
 }
 
@@ -106,7 +109,8 @@ static void operation_run(void *userdata) {
                 operation_free(o);
 }
 
-static SimOperation *operation_new(SimHost *h, OperationKind kind, PciAddress a, const char *driver) {
+static SimOperation *operation_new(SimHost *h, OperationKind kind, PciAddress a,
+                                   const char *driver) {
         SimOperation *o;
 
         o = calloc(1, sizeof(*o));
@@ -177,7 +181,8 @@ int host_sim_rebind(Host *host, PciAddress a, const char *driver) {
                 return -ENODEV;
         if (!isempty(driver) && !pci_driver_name_is_valid(driver))
                 return -EINVAL;
-        return operate(h, OPERATION_REBIND, a, driver, sim_now(h) + (d->driver[0] ? sim_unbind_time(h, d->driver) : 0));
+        return operate(h, OPERATION_REBIND, a, driver,
+                       sim_now(h) + (d->driver[0] ? sim_unbind_time(h, d->driver) : 0));
 }
 
 int host_sim_set_override(Host *host, PciAddress a, const char *driver) {
@@ -216,7 +221,8 @@ int host_sim_surprise_remove(Host *host, PciAddress a) {
                 const char *path = d->source.path, *other = h->sorted[i]->source.path;
 
                 if ((h->sorted[i]->is_vf && pci_address_equal(h->sorted[i]->physfn, a)) ||
-                    (path && other && strncmp(path, other, strlen(path)) == 0 && other[strlen(path)] == '/'))
+                    (path && other && strncmp(path, other, strlen(path)) == 0 &&
+                     other[strlen(path)] == '/'))
                         h->sorted[i]->dead = true;
         }
         return operate(h, OPERATION_REMOVE, a, NULL, sim_now(h));
@@ -234,13 +240,15 @@ int host_sim_add(Host *host, const char *device_json, size_t n, Error *err) {
         assert(device_json || n == 0);
         r = json_parse(device_json, n, JSON_LIMITS_DEFAULT, &j, &line, &column);
         if (r < 0)
-                return error_set(err, ERROR_INVALID, "line %u, column %u: not valid JSON", line, column);
+                return error_set(err, ERROR_INVALID, "line %u, column %u: not valid JSON", line,
+                                 column);
         r = snapshot_parse_device(j, err, &source);
         if (r < 0)
                 return r;
         r = sim_device_add(h, &source, &d);
         if (r == -EEXIST)
-                r = error_set(err, ERROR_INVALID, "%s is there already", PCI_ADDRESS_TEXT(source.address));
+                r = error_set(err, ERROR_INVALID, "%s is there already",
+                              PCI_ADDRESS_TEXT(source.address));
         else if (r < 0)
                 r = error_set(err, ERROR_FAILED, "out of memory");
         snapshot_device_done(&source);
@@ -248,9 +256,11 @@ int host_sim_add(Host *host, const char *device_json, size_t n, Error *err) {
                 return r;
         /* A function comes without a driver; the recorded one is the one that takes it. */
         d->driver[0] = 0;
-        if (sim_link_set(d, PCI_LINK_DRIVER, NULL) < 0 || sim_link_set(d, PCI_LINK_MODULE, NULL) < 0)
+        if (sim_link_set(d, PCI_LINK_DRIVER, NULL) < 0 ||
+            sim_link_set(d, PCI_LINK_MODULE, NULL) < 0)
                 return error_set(err, ERROR_FAILED, "out of memory");
         sim_emit(h, HOST_EVENT_ADD, d);
-        r = operate(h, OPERATION_PROBE, d->source.address, NULL, sim_now(h) + sim_bind_time(h, strempty(d->native)));
+        r = operate(h, OPERATION_PROBE, d->source.address, NULL,
+                    sim_now(h) + sim_bind_time(h, strempty(d->native)));
         return r < 0 ? error_set(err, ERROR_FAILED, "out of memory") : 0;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Jobs of the simulated host: what a worker process does, as a chain of tasks on the clock. A plan runs step by step; a
- * step that fails starts the undoing of it and those before it, in reverse, each by what the facts show. A step that
- * the kernel does not come back from ends in UNKNOWN at its deadline, but the job (and its locks) stays until the
- * kernel does, then says `ended`. Work whose caller left goes on to the end of its step and no further, as a worker
- * does whose daemon died.
+ * Jobs of the simulated host: what a worker process does, as a chain of tasks on the clock. A plan
+ * runs step by step; a step that fails starts the undoing of it and those before it, in reverse,
+ * each by what the facts show. A step that the kernel does not come back from ends in UNKNOWN at
+ * its deadline, but the job (and its locks) stays until the kernel does, then says `ended`. Work
+ * whose caller left goes on to the end of its step and no further, as a worker does whose daemon
+ * died.
  */
 
 #include <assert.h>
@@ -105,7 +106,8 @@ static void on_deadline(void *userdata) {
                 sim_step_explain(job, s->type == STEP_PROVE_UNHELD ? -EBUSY : -ETIMEDOUT);
                 job->result.failed_step = job->step;
                 if (!job->detached && job->callbacks.step_done)
-                        job->callbacks.step_done((HostJob *) job, job->step, false, job->result.error, job->userdata);
+                        job->callbacks.step_done((HostJob *) job, job->step, false,
+                                                 job->result.error, job->userdata);
                 begin_undo(job, job->step + 1);
                 plan_next(job);
                 return;
@@ -147,7 +149,9 @@ static void step_end(SimJob *job, int error) {
 }
 
 static void set_busy(SimJob *job, int by) {
-        SimDevice *d = current_step(job)->has_device ? sim_device(sim_of(job->host), current_step(job)->device) : NULL;
+        SimDevice *d = current_step(job)->has_device
+                               ? sim_device(sim_of(job->host), current_step(job)->device)
+                               : NULL;
 
         if (d && !sim_step_waits_in_worker(current_step(job), job->undoing))
                 d->busy = by > 0 ? d->busy + 1 : d->busy > 0 ? d->busy - 1 : 0;
@@ -159,7 +163,8 @@ static void observe(SimJob *job, bool after, int result) {
         if (!h->observer)
                 return;
         if (after)
-                h->observer->after(job->copy.plan, job->step, job->undoing, result, h->observer_userdata);
+                h->observer->after(job->copy.plan, job->step, job->undoing, result,
+                                   h->observer_userdata);
         else
                 h->observer->before(job->copy.plan, job->step, job->undoing, h->observer_userdata);
 }
@@ -268,8 +273,10 @@ void sim_jobs_wake(SimHost *h) {
 static int run_process(SimJob *job) {
         const HostRequest *q = &job->request;
 
-        /* The VMM is a real process even here. Its memory limit is the real kernel's business and left alone. */
-        if (q->signal != 0 && syscall(SYS_pidfd_send_signal, job->copy.pidfd, q->signal, NULL, 0) < 0 &&
+        /* The VMM is a real process even here. Its memory limit is the real kernel's business and
+         * left alone. */
+        if (q->signal != 0 &&
+            syscall(SYS_pidfd_send_signal, job->copy.pidfd, q->signal, NULL, 0) < 0 &&
             errno != ESRCH) {
                 sim_job_fail(job, -errno, ERROR_FAILED, "cannot end the process: %m");
                 return -EIO;
@@ -295,7 +302,8 @@ static void run_other(void *userdata) {
                 sim_platform(job);
                 break;
         case HOST_REQUEST_PREPARE:
-                sim_of(job->host)->modules_loaded = sim_of(job->host)->snapshot->platform.vfio_pci_available != 0;
+                sim_of(job->host)->modules_loaded =
+                        sim_of(job->host)->snapshot->platform.vfio_pci_available != 0;
                 break;
         case HOST_REQUEST_PROCESS:
                 r = run_process(job);
@@ -348,7 +356,8 @@ static int copy_request(SimJob *job, const HostRequest *r) {
         if (k >= 0)
                 k = copy_array(r->groups, r->n_groups, sizeof(uint32_t), &job->copy.groups);
         if (k >= 0)
-                k = copy_array(r->open_devices, r->n_open_devices, sizeof(HostOpenDevice), &job->copy.open_devices);
+                k = copy_array(r->open_devices, r->n_open_devices, sizeof(HostOpenDevice),
+                               &job->copy.open_devices);
         if (k < 0)
                 return k;
         if (r->type == HOST_REQUEST_PROCESS) {
@@ -371,7 +380,8 @@ static int copy_request(SimJob *job, const HostRequest *r) {
         return plan_groups(r->plan, &job->groups, &job->n_groups);
 }
 
-int sim_submit(Host *host, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret) {
+int sim_submit(Host *host, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata,
+               HostJob **ret) {
         _cleanup_(job_freep) SimJob *job = NULL;
         SimHost *h = sim_of(host);
         int k;

@@ -2,10 +2,10 @@
 #pragma once
 
 /*
- * The simulated host from inside. Four parts: a clock with a queue of tasks (sim-clock.c), the kernel's objects
- * (devices, groups, drivers; sim-device.c, sim-driver.c, sim-sriov.c), VFIO users (sim-vfio.c), and the jobs that play
- * a worker (sim-job.c, sim-step.c, sim-read.c). What hurts stands in sim-hurt.c. All effects of time are tasks in one
- * queue, so a run is the same each time.
+ * The simulated host from inside. Four parts: a clock with a queue of tasks (sim-clock.c), the
+ * kernel's objects (devices, groups, drivers; sim-device.c, sim-driver.c, sim-sriov.c), VFIO users
+ * (sim-vfio.c), and the jobs that play a worker (sim-job.c, sim-step.c, sim-read.c). What hurts
+ * stands in sim-hurt.c. All effects of time are tasks in one queue, so a run is the same each time.
  */
 
 #include "base/hashmap.h"
@@ -49,7 +49,8 @@ void sim_timers_drop(SimHost *h);
 
 typedef struct SimDevice {
         SimHost *host;
-        SnapshotDevice source; /* texts as the kernel shows them now; use.holders is empty, see SimHandle */
+        SnapshotDevice source; /* texts as the kernel shows them now; use.holders is empty, see
+                                  SimHandle */
         char *native;          /* the driver that takes it by itself; NULL: none known */
         char *native_module;
         char *children_driver; /* the driver under which source.use.children exist */
@@ -61,14 +62,16 @@ typedef struct SimDevice {
         PciAddress physfn;
         uint8_t bars[SIM_BARS_SIZE]; /* as they were before a fatal error */
         bool bars_lost;
-        bool dead;             /* pulled out: configuration space reads all-ones */
-        bool told_removal;     /* the vfio-dev remove event was sent for the unbind that waits */
-        unsigned busy;         /* kernel operations that wait inside with the device's lock */
-        char *reset_methods;   /* all that it has, once their order was changed; NULL: as the attribute says */
-        char vf_token[37];     /* of a physical function on a VFIO driver, once it was opened with one */
-        PciConfig *reference;  /* what the worker keeps of it; NULL: none */
-        usec_t silent_until;   /* after a reset: configuration space does not answer */
-        bool silent_rrs;       /* … with Request Retry Status instead of all-ones */
+        bool dead;           /* pulled out: configuration space reads all-ones */
+        bool told_removal;   /* the vfio-dev remove event was sent for the unbind that waits */
+        unsigned busy;       /* kernel operations that wait inside with the device's lock */
+        char *reset_methods; /* all that it has, once their order was changed; NULL: as the
+                                attribute says */
+        char vf_token[37];   /* of a physical function on a VFIO driver, once it was opened with
+                              * one */
+        PciConfig *reference; /* what the worker keeps of it; NULL: none */
+        usec_t silent_until;  /* after a reset: configuration space does not answer */
+        bool silent_rrs;      /* … with Request Retry Status instead of all-ones */
         SimTask silence;
 } SimDevice;
 
@@ -88,8 +91,9 @@ struct SimHost {
         ListLink tasks;
         uint64_t next_sequence;
 
-        Snapshot *snapshot;     /* platform, iommus, slots, aliases, drivers; its devices and groups have been taken */
-        Hashmap *devices;       /* pci_address_key → SimDevice */
+        Snapshot *snapshot; /* platform, iommus, slots, aliases, drivers; its devices and groups
+                               have been taken */
+        Hashmap *devices;   /* pci_address_key → SimDevice */
         SimDevice **sorted;
         size_t n_devices, devices_allocated;
         Hashmap *groups;        /* id → SimGroup */
@@ -132,7 +136,8 @@ SimDevice *sim_device_free(SimDevice *d);
 DEFINE_CLEANUP(SimDevice *, sim_device_free);
 SimGroup *sim_group(SimHost *h, uint32_t id);
 void sim_groups_free(SimHost *h);
-int sim_group_new(SimHost *h, const SimGroup *like, uint32_t *ret_id); /* lowest free number, as the kernel */
+int sim_group_new(SimHost *h, const SimGroup *like,
+                  uint32_t *ret_id); /* lowest free number, as the kernel */
 const char *sim_attribute(const SimDevice *d, PciAttribute a); /* text or NULL */
 int sim_attribute_set(SimDevice *d, PciAttribute a, const char *text);
 int sim_link_set(SimDevice *d, PciLink l, const char *text);
@@ -164,7 +169,8 @@ void sim_events_free(SimHost *h);
 void sim_device_restore(SimDevice *d);
 void sim_recoveries_free(SimHost *h);
 
-/* sim-driver.c: what a write to sysfs does, at the moment it is done. 0, negative errno, or SIM_BLOCKED. */
+/* sim-driver.c: what a write to sysfs does, at the moment it is done. 0, negative errno, or
+ * SIM_BLOCKED. */
 int sim_unbind(SimDevice *d, const char *driver);
 int sim_bind(SimDevice *d, const char *driver);
 int sim_drivers_probe(SimDevice *d);
@@ -205,7 +211,8 @@ int sim_hold_foreign(SimDevice *d, const PciHolder *holder);
 unsigned sim_handles_poll(SimHost *h); /* without a loop: closes what was hung up; how many */
 void sim_handles_free(SimHost *h);
 void sim_handles_drop_device(SimHost *h, PciAddress a);
-/* What joining a container would say: 0, -ENOENT, -EBUSY, -EPERM, -EINVAL. Finding is set where it explains. */
+/* What joining a container would say: 0, -ENOENT, -EBUSY, -EPERM, -EINVAL. Finding is set where it
+ * explains. */
 int sim_group_attach_error(SimHost *h, uint32_t group, char *finding, size_t size);
 bool sim_group_has_node(SimHost *h, uint32_t group);
 int sim_open(SimJob *job);
@@ -244,7 +251,8 @@ struct SimJob {
         bool has_found;
 };
 
-int sim_submit(Host *host, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata, HostJob **ret);
+int sim_submit(Host *host, const HostRequest *r, const HostJobCallbacks *callbacks, void *userdata,
+               HostJob **ret);
 void sim_cancel(HostJob *job);
 void sim_detach(HostJob *job);
 bool sim_group_locked(Host *host, uint32_t group);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What a worker reads, from the simulated kernel: configuration space dword by dword as the decoder wants it, the
- * attributes that only a worker may read, groups, slots, platform, and the whole host as a snapshot. A device whose
- * driver's lock is taken (an unbind that waits) does not give its attributes, as on a real host.
+ * What a worker reads, from the simulated kernel: configuration space dword by dword as the decoder
+ * wants it, the attributes that only a worker may read, groups, slots, platform, and the whole host
+ * as a snapshot. A device whose driver's lock is taken (an unbind that waits) does not give its
+ * attributes, as on a real host.
  */
 
 #include <assert.h>
@@ -46,7 +47,9 @@ static PciLive *read_live(const SimDevice *d) {
         for (PciAttribute a = 0; a < _PCI_ATTRIBUTE_MAX && r != -ENOMEM; a++)
                 if (!pci_attribute_is_cold(a))
                         r = pci_live_set(live, a, d->source.attributes[a].text,
-                                         d->source.attributes[a].error ? d->source.attributes[a].error : ENOENT);
+                                         d->source.attributes[a].error
+                                                 ? d->source.attributes[a].error
+                                                 : ENOENT);
         return live;
 }
 
@@ -136,7 +139,8 @@ static void read_device(SimJob *job, PciAddress a) {
                                 read_vpd(d, f.live);
                 }
         }
-        if (d && what & (HOST_READ_USE | HOST_READ_HOLDERS) && (f.use = read_use(d, what & HOST_READ_HOLDERS)))
+        if (d && what & (HOST_READ_USE | HOST_READ_HOLDERS) &&
+            (f.use = read_use(d, what & HOST_READ_HOLDERS)))
                 f.what |= what & (HOST_READ_USE | HOST_READ_HOLDERS);
         if (!job->detached && job->callbacks.device)
                 job->callbacks.device((HostJob *) job, &f, job->userdata);
@@ -263,7 +267,8 @@ static int borrow(SimHost *h, Borrowed *b) {
                 d->use.n_holders = b->uses[i].n_holders;
         }
         HASHMAP_FOREACH(g, h->groups)
-                b->s.groups[b->s.n_groups++] = (SnapshotGroup) { g->id, g->type, g->reserved_regions };
+                b->s.groups[b->s.n_groups++] =
+                        (SnapshotGroup){ g->id, g->type, g->reserved_regions };
         if (b->s.n_groups > 1)
                 qsort(b->s.groups, b->s.n_groups, sizeof(SnapshotGroup), compare_groups);
         return 0;

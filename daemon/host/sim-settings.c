@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Settings of the simulated kernel, with its refusals: D3cold, No Snoop, the domain type of an IOMMU
- * group (drivers/iommu/iommu.c, as of 6.5), resizable BARs (pci-sysfs.c), and who may take virtual
- * functions. What a file shows is what was written last, as in sysfs.
+ * Settings of the simulated kernel, with its refusals: D3cold, No Snoop, the domain type of an
+ * IOMMU group (drivers/iommu/iommu.c, as of 6.5), resizable BARs (pci-sysfs.c), and who may take
+ * virtual functions. What a file shows is what was written last, as in sysfs.
  */
 
 #include <assert.h>
@@ -21,7 +21,8 @@ int sim_await_vfs(SimJob *job, SimDevice *pf, const char *value) {
                 return -EINVAL;
         if (sim_numvfs(pf) == n && !sim_step_fault(job, SIM_FAULT_NO_EFFECT, &f))
                 return 0;
-        (void) snprintf(job->finding, sizeof(job->finding), "virtual function 1 of %u is not there", n);
+        (void) snprintf(job->finding, sizeof(job->finding), "virtual function 1 of %u is not there",
+                        n);
         return -ETIMEDOUT;
 }
 
@@ -49,13 +50,14 @@ static int set_nosnoop(SimDevice *d, const char *value) {
         return pci_config_set(c, offset, bytes, sizeof(bytes));
 }
 
-/* Drivers that use the DMA API own the default domain; a VFIO driver does not until it is opened. */
+/* Drivers that use the DMA API own the default domain; a VFIO driver does not until it is
+ * opened. */
 static bool group_has_owner(SimHost *h, uint32_t group) {
         for (size_t i = 0; i < h->n_devices; i++) {
                 const SimDevice *d = h->sorted[i];
 
-                if (d->has_group && d->group == group && d->driver[0] && !pci_driver_is_vfio(d->driver) &&
-                    !pci_driver_is_group_neutral(d->driver))
+                if (d->has_group && d->group == group && d->driver[0] &&
+                    !pci_driver_is_vfio(d->driver) && !pci_driver_is_group_neutral(d->driver))
                         return true;
         }
         return sim_group_is_held(h, group);
@@ -99,7 +101,8 @@ static int bar_of(const SimDevice *d, unsigned bar, PciResource *ret) {
         return ret->size > 0 ? 0 : -ENOENT;
 }
 
-/* The prefetchable (or other) window of the bridge above holds it, or there is no such window known. */
+/* The prefetchable (or other) window of the bridge above holds it, or there is no such window
+ * known. */
 static bool window_holds(const SimDevice *d, const PciResource *bar, uint64_t size) {
         PciFacts f;
         SimDevice *above;
@@ -159,10 +162,12 @@ static int resize_bar(SimDevice *d, const char *value) {
 /* ---- all of them ---- */
 
 int sim_setting_outcome(SimJob *job, const Step *s, int error) {
-        if (error >= 0 || job->undoing || job->copy.plan->kind != PLAN_RELEASE || !step_type_is_setting(s->type))
+        if (error >= 0 || job->undoing || job->copy.plan->kind != PLAN_RELEASE ||
+            !step_type_is_setting(s->type))
                 return error;
         (void) snprintf(job->evidence, sizeof(job->evidence), "not taken back: %s",
-                        error == -STEP_ERROR_READ_BACK ? "the write changed nothing" : errno_text(error));
+                        error == -STEP_ERROR_READ_BACK ? "the write changed nothing"
+                                                       : errno_text(error));
         return 0;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Virtual functions of the simulated kernel (drivers/pci/iov.c): all or nothing, made with everything that sysfs would
- * show of them, each in an IOMMU group of its own, taken by the host's driver at once unless autoprobe is off.
+ * Virtual functions of the simulated kernel (drivers/pci/iov.c): all or nothing, made with
+ * everything that sysfs would show of them, each in an IOMMU group of its own, taken by the host's
+ * driver at once unless autoprobe is off.
  */
 
 #include <assert.h>
@@ -25,11 +26,13 @@ uint32_t sim_numvfs(const SimDevice *pf) {
         return pf->is_vf ? 0 : number(pf, PCI_ATTRIBUTE_SRIOV_NUMVFS);
 }
 
-/* Routing ID of the i-th one: PF's + First VF Offset + i × VF Stride; it may lie on a following bus. */
+/* Routing ID of the i-th one: PF's + First VF Offset + i × VF Stride; it may lie on a following
+ * bus. */
 static int vf_address(const SimDevice *pf, uint32_t i, PciAddress *ret) {
         PciAddress a = pf->source.address;
         uint32_t id = ((uint32_t) a.bus << 8 | (uint32_t) a.slot << 3 | a.function) +
-                      number(pf, PCI_ATTRIBUTE_SRIOV_OFFSET) + i * number(pf, PCI_ATTRIBUTE_SRIOV_STRIDE);
+                      number(pf, PCI_ATTRIBUTE_SRIOV_OFFSET) +
+                      i * number(pf, PCI_ATTRIBUTE_SRIOV_STRIDE);
 
         if (id > UINT16_MAX)
                 return -ENOMEM; /* "no bus number for the VFs" */
@@ -43,8 +46,9 @@ static int vf_address(const SimDevice *pf, uint32_t i, PciAddress *ret) {
 static char *vf_path(const SimDevice *pf, PciAddress a) {
         const char *slash = pf->source.path ? strrchr(pf->source.path, '/') : NULL;
 
-        return slash ? strjoinf("%.*s/%s", (int) (slash - pf->source.path), pf->source.path, PCI_ADDRESS_TEXT(a)) :
-                       strdup(PCI_ADDRESS_TEXT(a));
+        return slash ? strjoinf("%.*s/%s", (int) (slash - pf->source.path), pf->source.path,
+                                PCI_ADDRESS_TEXT(a))
+                     : strdup(PCI_ADDRESS_TEXT(a));
 }
 
 /* The i-th share of each VF BAR; a VF has no ROM and no windows. */
@@ -58,9 +62,11 @@ static char *vf_resource(const SimDevice *pf, uint32_t i) {
         for (unsigned k = 0; k < PCI_RESOURCE_WINDOW_FIRST; k++) {
                 const PciResource *bar = pci_facts_resource(&f, PCI_RESOURCE_VF_FIRST + k);
                 bool there = k < VF_BARS && bar->size > 0;
-                uint64_t size = there ? bar->size / total : 0, start = there ? bar->start + i * size : 0;
+                uint64_t size = there ? bar->size / total : 0,
+                         start = there ? bar->start + i * size : 0;
 
-                strbuf_addf(&b, "%s0x%016llx 0x%016llx 0x%016llx", k > 0 ? "\n" : "", (unsigned long long) start,
+                strbuf_addf(&b, "%s0x%016llx 0x%016llx 0x%016llx", k > 0 ? "\n" : "",
+                            (unsigned long long) start,
                             (unsigned long long) (there ? start + size - 1 : 0),
                             (unsigned long long) (there ? bar->flags : 0));
         }
@@ -87,9 +93,9 @@ static PciConfig *vf_config(void) {
 }
 
 static const PciAttribute inherited[] = {
-        PCI_ATTRIBUTE_VENDOR, PCI_ATTRIBUTE_SUBSYSTEM_VENDOR, PCI_ATTRIBUTE_SUBSYSTEM_DEVICE, PCI_ATTRIBUTE_CLASS,
-        PCI_ATTRIBUTE_REVISION, PCI_ATTRIBUTE_NUMA_NODE, PCI_ATTRIBUTE_POWER_STATE, PCI_ATTRIBUTE_RUNTIME_STATUS,
-        PCI_ATTRIBUTE_POWER_CONTROL,
+        PCI_ATTRIBUTE_VENDOR,      PCI_ATTRIBUTE_SUBSYSTEM_VENDOR, PCI_ATTRIBUTE_SUBSYSTEM_DEVICE,
+        PCI_ATTRIBUTE_CLASS,       PCI_ATTRIBUTE_REVISION,         PCI_ATTRIBUTE_NUMA_NODE,
+        PCI_ATTRIBUTE_POWER_STATE, PCI_ATTRIBUTE_RUNTIME_STATUS,   PCI_ATTRIBUTE_POWER_CONTROL,
 };
 
 static const struct {
@@ -124,9 +130,11 @@ static int fill_vf(const SimDevice *pf, uint32_t i, SnapshotDevice *v) {
         if (r >= 0)
                 r = set_text(v, PCI_ATTRIBUTE_RESOURCE, resource);
         if (r >= 0)
-                r = free_and_strdup(&v->links[PCI_LINK_PHYSFN].text, PCI_ADDRESS_TEXT(pf->source.address));
+                r = free_and_strdup(&v->links[PCI_LINK_PHYSFN].text,
+                                    PCI_ADDRESS_TEXT(pf->source.address));
         if (r >= 0)
-                r = free_and_strdup(&v->links[PCI_LINK_IOMMU].text, pf->source.links[PCI_LINK_IOMMU].text);
+                r = free_and_strdup(&v->links[PCI_LINK_IOMMU].text,
+                                    pf->source.links[PCI_LINK_IOMMU].text);
         return r;
 }
 
@@ -161,7 +169,8 @@ static int add_vf(SimDevice *pf, uint32_t i) {
         if (r < 0)
                 return r;
         if (pci_driver_is_vfio(pf->driver))
-                return sim_set_override(added, pf->driver); /* vfio_pci_bus_notifier() captures them */
+                return sim_set_override(added,
+                                        pf->driver); /* vfio_pci_bus_notifier() captures them */
         if (!added->native && pf->driver[0])
                 r = free_and_strdup(&added->native, pf->driver);
         return r;
@@ -171,7 +180,8 @@ static SimDevice *last_vf(SimDevice *pf) {
         SimHost *h = pf->host;
 
         for (size_t i = h->n_devices; i > 0; i--)
-                if (h->sorted[i - 1]->is_vf && pci_address_equal(h->sorted[i - 1]->physfn, pf->source.address))
+                if (h->sorted[i - 1]->is_vf &&
+                    pci_address_equal(h->sorted[i - 1]->physfn, pf->source.address))
                         return h->sorted[i - 1];
         return NULL;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The simulated host's state directory: files in memory that outlive a simulated reboot, or a real directory, so that
- * they outlive the daemon. It can be made to fail as a full or read-only one does; then nothing is written, and what
- * was there can still be read and compared.
+ * The simulated host's state directory: files in memory that outlive a simulated reboot, or a real
+ * directory, so that they outlive the daemon. It can be made to fail as a full or read-only one
+ * does; then nothing is written, and what was there can still be read and compared.
  */
 
 #include <assert.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One step of a plan, or its undoing, on the simulated kernel: what the worker would write, the faults that were put in
- * its way, and the reading back of what should have changed. Undoing a step is an operation of another kind (undoing an
- * unbind is a probe), and faults belong to operations.
+ * One step of a plan, or its undoing, on the simulated kernel: what the worker would write, the
+ * faults that were put in its way, and the reading back of what should have changed. Undoing a step
+ * is an operation of another kind (undoing an unbind is a probe), and faults belong to operations.
  */
 
 #include <assert.h>
@@ -50,7 +50,8 @@ bool sim_step_fault(SimJob *job, SimFaultKind kind, SimFault *ret) {
         for (size_t i = 0; i < h->n_faults; i++) {
                 SimFault *f = h->faults + i;
 
-                if (f->kind != kind || f->step != operation(s, job->undoing) || !fault_is_here(h, f, s))
+                if (f->kind != kind || f->step != operation(s, job->undoing) ||
+                    !fault_is_here(h, f, s))
                         continue;
                 *ret = *f;
                 if (f->times == 1) {
@@ -86,8 +87,9 @@ usec_t sim_step_time(SimJob *job) {
                 time = CONTAINER_MSEC * USEC_PER_MSEC;
                 break;
         case STEP_SET_NUMVFS: /* drivers/pci/iov.c: 100 ms after enabling, 1 s after disabling */
-                time = streq(strempty(job->undoing ? step_undo_value(s) : s->value), "0") ? USEC_PER_SEC :
-                                                                                          100 * USEC_PER_MSEC;
+                time = streq(strempty(job->undoing ? step_undo_value(s) : s->value), "0")
+                               ? USEC_PER_SEC
+                               : 100 * USEC_PER_MSEC;
                 break;
         case STEP_COMMIT_STATE:
         case STEP_PROVE_UNHELD:
@@ -145,7 +147,8 @@ static int set_node_owner(SimHost *h, uint32_t group, const char *owner) {
         r = parse_owner(owner, &uid, &gid);
         if (r < 0)
                 return r;
-        if (!g || !sim_group_has_node(h, group)) /* a node that went with its driver is nobody's any more */
+        if (!g || !sim_group_has_node(
+                          h, group)) /* a node that went with its driver is nobody's any more */
                 return uid == 0 && gid == 0 ? 0 : -ENOENT;
         g->node_uid = uid;
         g->node_gid = gid;
@@ -162,7 +165,8 @@ static int prove_vfio(SimDevice *d) {
 
         if (g) /* nobody else may open it from here on */
                 g->node_uid = g->node_gid = 0;
-        return (g && sim_group_is_held(d->host, d->group)) || sim_device_is_held(d) ? SIM_BLOCKED : 0;
+        return (g && sim_group_is_held(d->host, d->group)) || sim_device_is_held(d) ? SIM_BLOCKED
+                                                                                    : 0;
 }
 
 /* As in the worker's step_prove_override(). */
@@ -172,7 +176,8 @@ static int prove_override(SimJob *job, const SimDevice *d) {
         for (size_t i = 0; p->kind == PLAN_ASSIGN && i < p->n_steps; i++) {
                 const Step *o = p->steps + i;
 
-                if (o->type != STEP_SET_OVERRIDE || !pci_address_equal(o->device, d->source.address) ||
+                if (o->type != STEP_SET_OVERRIDE ||
+                    !pci_address_equal(o->device, d->source.address) ||
                     streq(d->override, strempty(o->undo)) || streq(d->override, strempty(o->value)))
                         continue;
                 (void) snprintf(job->finding, sizeof(job->finding), "its driver_override is %s",
@@ -244,11 +249,13 @@ static int probe(SimJob *job, SimDevice *d, const char *expect) {
 }
 
 /* before, may_leave: as in the worker's steps.c. */
-static int set_override(SimJob *job, SimDevice *d, const char *driver, const char *before, bool may_leave) {
+static int set_override(SimJob *job, SimDevice *d, const char *driver, const char *before,
+                        bool may_leave) {
         SimFault f;
 
         if (before && !streq(d->override, driver) && !streq(d->override, before)) {
-                (void) snprintf(job->finding, sizeof(job->finding), "it is %s", d->override[0] ? d->override : "none");
+                (void) snprintf(job->finding, sizeof(job->finding), "it is %s",
+                                d->override[0] ? d->override : "none");
                 return may_leave ? 0 : -ESTALE;
         }
         if (sim_step_fault(job, SIM_FAULT_NO_EFFECT, &f))
@@ -303,7 +310,8 @@ static int trial_attach(SimJob *job) {
 
         r = plan_groups(p, &groups, &n);
         for (size_t i = 0; i < n && r >= 0; i++)
-                r = sim_group_attach_error(sim_of(job->host), groups[i], job->finding, sizeof(job->finding));
+                r = sim_group_attach_error(sim_of(job->host), groups[i], job->finding,
+                                           sizeof(job->finding));
         return r;
 }
 
@@ -317,7 +325,8 @@ static int check_identity(SimJob *job, SimDevice *d, PciAddress a) {
                 return 0;
         pci_facts_init(&f, a);
         sim_device_cold_facts(d, &f);
-        same = f.vendor == p->vendor && f.device == p->device && f.subsystem_vendor == p->subsystem_vendor &&
+        same = f.vendor == p->vendor && f.device == p->device &&
+               f.subsystem_vendor == p->subsystem_vendor &&
                f.subsystem_device == p->subsystem_device;
         pci_facts_done(&f);
         return same ? 0 : -ESTALE;
@@ -330,7 +339,8 @@ static int run_forward(SimJob *job, SimDevice *d, const Step *s) {
         case STEP_UNBIND:
                 return unbind(job, d, s->value);
         case STEP_SET_OVERRIDE:
-                return set_override(job, d, strempty(s->value), s->undo, job->copy.plan->kind == PLAN_RELEASE);
+                return set_override(job, d, strempty(s->value), s->undo,
+                                    job->copy.plan->kind == PLAN_RELEASE);
         case STEP_PROBE:
                 return probe(job, d, s->expect);
         case STEP_SET_NODE_OWNER:
@@ -381,7 +391,8 @@ static int run_undo(SimJob *job, SimDevice *d, const Step *s) {
         case STEP_UNBIND: /* what another hand bound meanwhile stays */
                 return d->driver[0] ? 0 : probe(job, d, to);
         case STEP_PROBE: /* of its own failure, whatever came of it goes */
-                if (!d->driver[0] || (to[0] && !streq(d->driver, to) && job->step != job->failed_probe))
+                if (!d->driver[0] ||
+                    (to[0] && !streq(d->driver, to) && job->step != job->failed_probe))
                         return 0;
                 return unbind(job, d, d->driver);
         case STEP_SET_OVERRIDE:
@@ -436,7 +447,8 @@ int sim_step_run(SimJob *job) {
                 r = check_identity(job, d, s->device);
                 if (r < 0)
                         return r;
-        } else if (s->type != STEP_SET_NODE_OWNER && s->type != STEP_TRIAL_ATTACH && s->type != STEP_COMMIT_STATE)
+        } else if (s->type != STEP_SET_NODE_OWNER && s->type != STEP_TRIAL_ATTACH &&
+                   s->type != STEP_COMMIT_STATE)
                 return -EINVAL; /* a step on a device without one */
         if (sim_step_fault(job, SIM_FAULT_ERROR, &f))
                 return sim_setting_outcome(job, s, -f.error);
@@ -457,8 +469,8 @@ void sim_step_explain(SimJob *job, int error) {
         };
 
         if (s->type == STEP_COMMIT_STATE) {
-                (void) snprintf(job->finding, sizeof(job->finding), "%.100s: %s", sim_state_directory(job->host),
-                                strempty(strerrorname_np(-error)));
+                (void) snprintf(job->finding, sizeof(job->finding), "%.100s: %s",
+                                sim_state_directory(job->host), strempty(strerrorname_np(-error)));
                 f.detail = job->finding;
         }
         pci_use_done(&job->holders);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * VFIO users of the simulated kernel. A descriptor that OPEN gives out is the writing end of a pipe; its reading end
- * stays here and hangs up when the last copy is closed, wherever it was passed. Whoever holds a descriptor of a
- * group or of one of its devices holds the device: its unbinding waits for ever, as in vfio_unregister_group_dev().
+ * VFIO users of the simulated kernel. A descriptor that OPEN gives out is the writing end of a
+ * pipe; its reading end stays here and hangs up when the last copy is closed, wherever it was
+ * passed. Whoever holds a descriptor of a group or of one of its devices holds the device: its
+ * unbinding waits for ever, as in vfio_unregister_group_dev().
  */
 
 #include <assert.h>
@@ -69,7 +70,8 @@ int sim_device_holders(const SimDevice *d, PciUse *use) {
         LIST_FOREACH(&d->host->handles, link) {
                 const SimHandle *a = LIST_ENTRY(link, SimHandle, link);
 
-                if (!handle_holds_device(a, d) && !(a->has_group && d->has_group && a->group == d->group))
+                if (!handle_holds_device(a, d) &&
+                    !(a->has_group && d->has_group && a->group == d->group))
                         continue;
                 r = pci_use_add_holder(use, &a->holder);
                 if (r < 0)
@@ -155,7 +157,8 @@ bool host_sim_is_held(Host *host, PciAddress address) {
 
 /* ---- descriptors ---- */
 
-static int on_io(struct sd_event_source *s _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+static int on_io(struct sd_event_source *s _unused_, int fd _unused_, uint32_t revents _unused_,
+                 void *userdata) {
         handle_closed(userdata);
         return 0;
 }
@@ -221,7 +224,8 @@ static int give_out(SimHost *h, HostFdKind kind, const SimDevice *d, bool whole_
         if (a->has_group && whole_group)
                 (void) snprintf(a->holder.what, sizeof(a->holder.what), "/dev/vfio/%u", a->group);
         else
-                (void) string_copy(a->holder.what, sizeof(a->holder.what), "anon_inode:[vfio-device]");
+                (void) string_copy(a->holder.what, sizeof(a->holder.what),
+                                   "anon_inode:[vfio-device]");
         if (h->event) {
                 r = sd_event_add_io(h->event, &a->io_source, a->fd, 0, on_io, a);
                 if (r < 0) {
@@ -237,7 +241,8 @@ static int give_out(SimHost *h, HostFdKind kind, const SimDevice *d, bool whole_
 bool sim_group_has_node(SimHost *h, uint32_t group) {
         assert(h);
         for (size_t i = 0; i < h->n_devices; i++)
-                if (h->sorted[i]->has_group && h->sorted[i]->group == group && pci_driver_is_vfio(h->sorted[i]->driver))
+                if (h->sorted[i]->has_group && h->sorted[i]->group == group &&
+                    pci_driver_is_vfio(h->sorted[i]->driver))
                         return true;
         return false;
 }
@@ -246,7 +251,8 @@ static const SimDevice *foreign_member(SimHost *h, uint32_t group) {
         for (size_t i = 0; i < h->n_devices; i++) {
                 const SimDevice *d = h->sorted[i];
 
-                if (d->has_group && d->group == group && d->driver[0] && !pci_driver_is_group_neutral(d->driver))
+                if (d->has_group && d->group == group && d->driver[0] &&
+                    !pci_driver_is_group_neutral(d->driver))
                         return d;
         }
         return NULL;
@@ -267,15 +273,16 @@ int sim_group_attach_error(SimHost *h, uint32_t group, char *finding, size_t siz
                 return -EBUSY;
         foreign = foreign_member(h, group);
         if (foreign) {
-                (void) snprintf(finding, size, "%s is on %s", PCI_ADDRESS_TEXT(foreign->source.address),
-                                foreign->driver);
+                (void) snprintf(finding, size, "%s is on %s",
+                                PCI_ADDRESS_TEXT(foreign->source.address), foreign->driver);
                 return -EPERM;
         }
         if (p->interrupt_remapping == 0 && p->unsafe_interrupts != 1) {
                 (void) snprintf(finding, size, "no interrupt remapping");
                 return -EPERM;
         }
-        if (g->reserved_regions && iommu_group_facts_set_regions(&facts, g->reserved_regions, 0) >= 0 &&
+        if (g->reserved_regions &&
+            iommu_group_facts_set_regions(&facts, g->reserved_regions, 0) >= 0 &&
             iommu_group_facts_has_direct(&facts)) {
                 (void) snprintf(finding, size, "group %u has a direct region", group);
                 return -EINVAL;
@@ -337,12 +344,13 @@ static int open_group(SimJob *job, OpenSet *set, const SimDevice *d) {
                 return 0;
         r = sim_group_attach_error(sim_of(job->host), d->group, finding, sizeof(finding));
         if (r == -EBUSY) {
-                sim_job_fail(job, r, ERROR_BUSY, "group %u is open already; a group node opens once", d->group);
+                sim_job_fail(job, r, ERROR_BUSY,
+                             "group %u is open already; a group node opens once", d->group);
                 return r;
         }
         if (r < 0) {
-                sim_job_fail(job, r, ERROR_NOT_VIABLE, "group %u cannot join a container (%s)", d->group,
-                             finding[0] ? finding : "it has no VFIO node");
+                sim_job_fail(job, r, ERROR_NOT_VIABLE, "group %u cannot join a container (%s)",
+                             d->group, finding[0] ? finding : "it has no VFIO node");
                 return r;
         }
         return open_one(job, set, HOST_FD_GROUP, d);
@@ -361,7 +369,8 @@ static int check_token(SimJob *job, SimDevice *d, const char *token) {
                 return 0;
         if (token[0] && streq(token, pf->vf_token))
                 return 0;
-        sim_job_fail(job, -EACCES, ERROR_NOT_SUPPORTED, "%s cannot be opened without the VF token of %s",
+        sim_job_fail(job, -EACCES, ERROR_NOT_SUPPORTED,
+                     "%s cannot be opened without the VF token of %s",
                      PCI_ADDRESS_TEXT(d->source.address), PCI_ADDRESS_TEXT(pf->source.address));
         return -EACCES;
 }
@@ -394,7 +403,8 @@ static int choose_api(SimJob *job, bool *ret_cdev) {
 
         if (api == HOST_API_AUTO)
                 api = p->vfio_group != 0 ? HOST_API_GROUP : HOST_API_CDEV;
-        if ((api == HOST_API_GROUP && p->vfio_group == 0) || (api == HOST_API_CDEV && p->vfio_cdev != 1)) {
+        if ((api == HOST_API_GROUP && p->vfio_group == 0) ||
+            (api == HOST_API_CDEV && p->vfio_cdev != 1)) {
                 sim_job_fail(job, -EOPNOTSUPP, ERROR_NOT_SUPPORTED, "this kernel has no VFIO %s",
                              api == HOST_API_GROUP ? "groups" : "character devices");
                 return -EOPNOTSUPP;
@@ -411,7 +421,8 @@ static int open_shared(SimJob *job, OpenSet *set, bool cdev) {
                 r = open_one(job, set, HOST_FD_CONTAINER, NULL);
         if (r >= 0 && q->want_iommufd && q->iommufd < 0) {
                 if (sim_of(job->host)->snapshot->platform.iommufd != 1) {
-                        sim_job_fail(job, -EOPNOTSUPP, ERROR_NOT_SUPPORTED, "this kernel has no iommufd");
+                        sim_job_fail(job, -EOPNOTSUPP, ERROR_NOT_SUPPORTED,
+                                     "this kernel has no iommufd");
                         return -EOPNOTSUPP;
                 }
                 r = open_one(job, set, HOST_FD_IOMMUFD, NULL);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The simulated host: a kernel's PCI, driver, VFIO and IOMMU behaviour in this process, made from HOST.json. This file
- * puts the parts together and gives them the table of host.h. No global state, no randomness, and no real time once
- * the clock is virtual: the same calls give the same run.
+ * The simulated host: a kernel's PCI, driver, VFIO and IOMMU behaviour in this process, made from
+ * HOST.json. This file puts the parts together and gives them the table of host.h. No global state,
+ * no randomness, and no real time once the clock is virtual: the same calls give the same run.
  */
 
 #include <assert.h>
@@ -78,7 +78,8 @@ static void sim_freep(SimHost **h) {
                 sim_free(&(*h)->host);
 }
 
-int host_sim_new(struct sd_event *event, const char *snapshot, size_t n, bool virtual_clock, Error *err, Host **ret) {
+int host_sim_new(struct sd_event *event, const char *snapshot, size_t n, bool virtual_clock,
+                 Error *err, Host **ret) {
         _cleanup_(sim_freep) SimHost *h = NULL;
         int r;
 
@@ -110,7 +111,8 @@ int host_sim_new(struct sd_event *event, const char *snapshot, size_t n, bool vi
         h->files = hashmap_new_string();
         r = h->devices && h->groups && h->files ? sim_devices_take(h) : -ENOMEM;
         if (r < 0) {
-                (void) error_set(err, ERROR_FAILED, "out of memory while making the simulated host");
+                (void) error_set(err, ERROR_FAILED,
+                                 "out of memory while making the simulated host");
                 return r;
         }
         *ret = &TAKE_PTR(h)->host;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One element of "devices" of HOST.json. Attribute text and configuration space stay as raw as they are in the file:
- * decoding them is the pci layer's job, when the simulated host is asked, so that a recorded host shows what the real
- * one showed, broken values included. Only the form of the file is checked here.
+ * One element of "devices" of HOST.json. Attribute text and configuration space stay as raw as they
+ * are in the file: decoding them is the pci layer's job, when the simulated host is asked, so that
+ * a recorded host shows what the real one showed, broken values included. Only the form of the file
+ * is checked here.
  */
 
 #include <assert.h>
@@ -37,7 +38,8 @@ static int read_error(SnapshotReader *r, const Json *j, int *ret) {
         return 0;
 }
 
-static int read_text_or_error(SnapshotReader *r, const Json *j, size_t max, char **ret_text, int *ret_error) {
+static int read_text_or_error(SnapshotReader *r, const Json *j, size_t max, char **ret_text,
+                              int *ret_error) {
         if (json_type(j) == JSON_OBJECT)
                 return read_error(r, j, ret_error);
         if (json_type(j) != JSON_STRING)
@@ -60,8 +62,8 @@ static int read_attributes(SnapshotReader *r, const Json *j, SnapshotDevice *d) 
                 if ((int) a < 0)
                         k = snapshot_invalid(r, "unknown attribute");
                 else
-                        k = read_text_or_error(r, value, PCI_ATTRIBUTE_TEXT_MAX, &d->attributes[a].text,
-                                               &d->attributes[a].error);
+                        k = read_text_or_error(r, value, PCI_ATTRIBUTE_TEXT_MAX,
+                                               &d->attributes[a].text, &d->attributes[a].error);
                 if (k < 0)
                         return k;
                 snapshot_leave(r, before);
@@ -84,7 +86,8 @@ static int read_links(SnapshotReader *r, const Json *j, SnapshotDevice *d) {
                 if ((int) l < 0)
                         k = snapshot_invalid(r, "unknown link");
                 else
-                        k = read_text_or_error(r, value, SNAPSHOT_NAME_MAX, &d->links[l].text, &d->links[l].error);
+                        k = read_text_or_error(r, value, SNAPSHOT_NAME_MAX, &d->links[l].text,
+                                               &d->links[l].error);
                 if (k < 0)
                         return k;
                 snapshot_leave(r, before);
@@ -113,7 +116,8 @@ static int read_hex(SnapshotReader *r, const Json *j, size_t offset, PciConfig *
         if (!s)
                 return snapshot_expected(r, "a string of hexadecimal digits", j);
         if (json_length(j) % 8 != 0 || offset % 4 != 0 || offset > c->size || n > c->size - offset)
-                return snapshot_invalid(r, "expected whole dwords that lie inside of %u bytes", c->size);
+                return snapshot_invalid(r, "expected whole dwords that lie inside of %u bytes",
+                                        c->size);
         for (size_t i = 0; i < n; i++) {
                 int high = hex_digit(s[2 * i]), low = hex_digit(s[2 * i + 1]);
 
@@ -121,7 +125,9 @@ static int read_hex(SnapshotReader *r, const Json *j, size_t offset, PciConfig *
                         return snapshot_invalid(r, "byte %zu is not two hexadecimal digits", i);
                 bytes[i] = (uint8_t) (high << 4 | low);
         }
-        return n > 0 && pci_config_set(c, offset, bytes, n) < 0 ? snapshot_invalid(r, "out of range") : 0;
+        return n > 0 && pci_config_set(c, offset, bytes, n) < 0
+                       ? snapshot_invalid(r, "out of range")
+                       : 0;
 }
 
 static bool config_size_is_valid(uint64_t n) {
@@ -187,7 +193,8 @@ static int read_config(SnapshotReader *r, const Json *j, SnapshotDevice *d) {
                 return snapshot_out_of_memory(r);
         if (json_type(j) == JSON_STRING) {
                 if (!config_size_is_valid(json_length(j) / 2))
-                        return snapshot_invalid(r, "expected 64, 256 or 4096 bytes, found %zu", json_length(j) / 2);
+                        return snapshot_invalid(r, "expected 64, 256 or 4096 bytes, found %zu",
+                                                json_length(j) / 2);
                 pci_config_init(c, json_length(j) / 2);
                 k = read_hex(r, j, 0, c);
         } else
@@ -208,7 +215,8 @@ static int read_child(SnapshotReader *r, const Json *j, SnapshotDevice *d) {
         k = snapshot_check_object(r, j, keys);
         if (k < 0)
                 return k;
-        k = snapshot_get_name(r, j, "subsystem", sizeof(d->use.children[0].subsystem) - 1, &subsystem);
+        k = snapshot_get_name(r, j, "subsystem", sizeof(d->use.children[0].subsystem) - 1,
+                              &subsystem);
         if (k < 0)
                 return k;
         k = snapshot_get_name(r, j, "name", sizeof(d->use.children[0].name) - 1, &name);
@@ -334,8 +342,9 @@ static int read_address(SnapshotReader *r, const Json *j, PciAddress *ret) {
 }
 
 int snapshot_read_device(SnapshotReader *r, const Json *j, SnapshotDevice *ret) {
-        static const char *const keys[] = { "address",  "path",    "attributes", "links",      "config",
-                                            "children", "critical", "holders",   "vpd-serial", NULL };
+        static const char *const keys[] = { "address",    "path",     "attributes", "links",
+                                            "config",     "children", "critical",   "holders",
+                                            "vpd-serial", NULL };
         SnapshotDevice d = {};
         int k;
 

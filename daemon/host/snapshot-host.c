@@ -61,15 +61,17 @@ static int read_flags(SnapshotReader *r, const Json *j, HostPlatform *p) {
 }
 
 static int check_platform_keys(SnapshotReader *r, const Json *j) {
-        const char *keys[ELEMENTSOF(flags) + 7] = { "kernel", "cmdline", "lockdown", "vendor", "waiting-functions",
-                                                    "dma-entry-limit" };
+        const char *keys[ELEMENTSOF(flags) + 7] = {
+                "kernel", "cmdline", "lockdown", "vendor", "waiting-functions", "dma-entry-limit"
+        };
 
         for (size_t i = 0; i < ELEMENTSOF(flags); i++)
                 keys[6 + i] = flags[i].key;
         return snapshot_check_object(r, j, keys);
 }
 
-static int read_short_text(SnapshotReader *r, const Json *j, const char *key, char *buffer, size_t size) {
+static int read_short_text(SnapshotReader *r, const Json *j, const char *key, char *buffer,
+                           size_t size) {
         _cleanup_free_ char *s = NULL;
         int k;
 
@@ -256,7 +258,8 @@ static int read_alias(SnapshotReader *r, const Json *j, Snapshot *s) {
         k = snapshot_get_name(r, j, "module", SNAPSHOT_NAME_MAX, &a->module);
         if (k < 0)
                 return k;
-        return a->pattern && a->module ? 0 : snapshot_invalid(r, "expected \"pattern\" and \"module\"");
+        return a->pattern && a->module ? 0
+                                       : snapshot_invalid(r, "expected \"pattern\" and \"module\"");
 }
 
 static int read_matches(SnapshotReader *r, const Json *j, SnapshotDriver *d) {
@@ -319,8 +322,9 @@ static int read_drivers(SnapshotReader *r, const Json *j, Snapshot *s) {
                 return snapshot_expected(r, "an object of drivers", j);
         while (json_next(j, &iterator, &key, &value)) {
                 size_t before = snapshot_enter(r, key);
-                int k = s->n_drivers < DRIVERS_MAX ? read_driver(r, key, value, s) :
-                                                     snapshot_invalid(r, "more than %u drivers", DRIVERS_MAX);
+                int k = s->n_drivers < DRIVERS_MAX
+                                ? read_driver(r, key, value, s)
+                                : snapshot_invalid(r, "more than %u drivers", DRIVERS_MAX);
 
                 if (k < 0)
                         return k;
@@ -333,7 +337,8 @@ static int read_drivers(SnapshotReader *r, const Json *j, Snapshot *s) {
 
 typedef int (*ReadElement)(SnapshotReader *r, const Json *j, Snapshot *s);
 
-static int read_list(SnapshotReader *r, const Json *j, const char *key, size_t max, ReadElement element, Snapshot *s) {
+static int read_list(SnapshotReader *r, const Json *j, const char *key, size_t max,
+                     ReadElement element, Snapshot *s) {
         Json *array = NULL;
         size_t before;
         int k;
@@ -358,7 +363,8 @@ static int read_platform_member(SnapshotReader *r, const Json *j, Snapshot *s) {
         return read_platform(r, j, &s->platform);
 }
 
-static int read_member(SnapshotReader *r, const Json *j, const char *key, ReadElement member, Snapshot *s) {
+static int read_member(SnapshotReader *r, const Json *j, const char *key, ReadElement member,
+                       Snapshot *s) {
         const Json *value = json_get(j, key);
         size_t before;
         int k;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the files that read and write HOST.json share: where in the document the reader stands, and its typed
- * getters. */
+/* What the files that read and write HOST.json share: where in the document the reader stands, and
+ * its typed getters. */
 
 #include "host/snapshot.h"
 
@@ -29,9 +29,11 @@ int snapshot_out_of_memory(SnapshotReader *r);
 
 /* An object with no other members than these (NULL-terminated); 0 or negative. */
 int snapshot_check_object(SnapshotReader *r, const Json *j, const char *const *keys);
-/* Members: 1 found, 0 absent, negative with err filled. Texts are copied; a NUL inside is refused. */
+/* Members: 1 found, 0 absent, negative with err filled. Texts are copied; a NUL inside is
+ * refused. */
 int snapshot_get_text(SnapshotReader *r, const Json *j, const char *key, size_t max, char **ret);
-int snapshot_get_number(SnapshotReader *r, const Json *j, const char *key, uint64_t max, uint64_t *ret);
+int snapshot_get_number(SnapshotReader *r, const Json *j, const char *key, uint64_t max,
+                        uint64_t *ret);
 /* 1 array, 0 absent. */
 int snapshot_get_array(SnapshotReader *r, const Json *j, const char *key, size_t max, Json **ret);
 /* The value itself, at the reader's place. */

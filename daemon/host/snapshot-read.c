@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The typed getters below the reader of HOST.json. The file comes from somebody else's machine: every type, length and
- * key is checked, and each refusal names the place by its JSON pointer, what was found and what was expected. Keys that
- * are quoted in a message are escaped and cut, since they are as hostile as the rest.
+ * The typed getters below the reader of HOST.json. The file comes from somebody else's machine:
+ * every type, length and key is checked, and each refusal names the place by its JSON pointer, what
+ * was found and what was expected. Keys that are quoted in a message are escaped and cut, since
+ * they are as hostile as the rest.
  */
 
 #include "host/snapshot-private.h"
@@ -100,7 +101,8 @@ int snapshot_check_object(SnapshotReader *r, const Json *j, const char *const *k
                         continue;
                 for (size_t n = 0; *key && n < SHOWN_KEY_MAX; n = strlen(shown))
                         (void) escape_byte(*key++, shown + n);
-                return snapshot_invalid(r, "unknown key \"%s\"; this version reads no such key", shown);
+                return snapshot_invalid(r, "unknown key \"%s\"; this version reads no such key",
+                                        shown);
         }
         return 0;
 }
@@ -113,7 +115,8 @@ int snapshot_text(SnapshotReader *r, const Json *value, size_t max, char **ret) 
         if (!s)
                 return snapshot_expected(r, "a string", value);
         if (json_length(value) > max)
-                return snapshot_invalid(r, "the string has %zu bytes, %zu are allowed", json_length(value), max);
+                return snapshot_invalid(r, "the string has %zu bytes, %zu are allowed",
+                                        json_length(value), max);
         if (strlen(s) != json_length(value))
                 return snapshot_invalid(r, "the string has a NUL inside");
         copy = strdup(s);
@@ -136,7 +139,8 @@ int snapshot_name(SnapshotReader *r, const Json *value, size_t max, char **ret) 
         return 0;
 }
 
-static int get_string(SnapshotReader *r, const Json *j, const char *key, size_t max, bool name, char **ret) {
+static int get_string(SnapshotReader *r, const Json *j, const char *key, size_t max, bool name,
+                      char **ret) {
         const Json *value = json_get(j, key);
         size_t before;
         int k;
@@ -157,7 +161,8 @@ int snapshot_get_name(SnapshotReader *r, const Json *j, const char *key, size_t 
         return get_string(r, j, key, max, true, ret);
 }
 
-int snapshot_get_number(SnapshotReader *r, const Json *j, const char *key, uint64_t max, uint64_t *ret) {
+int snapshot_get_number(SnapshotReader *r, const Json *j, const char *key, uint64_t max,
+                        uint64_t *ret) {
         const Json *value = json_get(j, key);
         size_t before;
         int k = 1;
@@ -169,7 +174,8 @@ int snapshot_get_number(SnapshotReader *r, const Json *j, const char *key, uint6
         if (json_type(value) != JSON_INTEGER)
                 k = snapshot_expected(r, "an integer", value);
         else if (json_u64(value, max, ret) < 0)
-                k = snapshot_invalid(r, "expected an integer from 0 to %llu", (unsigned long long) max);
+                k = snapshot_invalid(r, "expected an integer from 0 to %llu",
+                                     (unsigned long long) max);
         snapshot_leave(r, before);
         return k;
 }
@@ -186,7 +192,8 @@ int snapshot_get_array(SnapshotReader *r, const Json *j, const char *key, size_t
         if (json_type(value) != JSON_ARRAY)
                 k = snapshot_expected(r, "an array", value);
         else if (json_length(value) > max)
-                k = snapshot_invalid(r, "the array has %zu elements, %zu are allowed", json_length(value), max);
+                k = snapshot_invalid(r, "the array has %zu elements, %zu are allowed",
+                                     json_length(value), max);
         else
                 *ret = value;
         snapshot_leave(r, before);

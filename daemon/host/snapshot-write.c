@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A snapshot as HOST.json. With redact, what names a person, a place or a single piece of hardware is replaced by
- * numbered placeholders: serial numbers (in VPD and in the Device Serial Number capability), labels, who holds a
- * device, and the kernel command line's values that have nothing to do with PCI. Equal values get equal placeholders,
- * so that "the same card is back" can still be seen. The original snapshot is never changed.
+ * A snapshot as HOST.json. With redact, what names a person, a place or a single piece of hardware
+ * is replaced by numbered placeholders: serial numbers (in VPD and in the Device Serial Number
+ * capability), labels, who holds a device, and the kernel command line's values that have nothing
+ * to do with PCI. Equal values get equal placeholders, so that "the same card is back" can still be
+ * seen. The original snapshot is never changed.
  */
 
 #include <assert.h>
@@ -43,7 +44,8 @@ static size_t placeholder(Writer *w, const char *kind, const char *value) {
 
         if (!w->seen)
                 w->seen = hashmap_new_string();
-        if (!key || !w->seen || ARRAY_RESERVE_ONE(w->placeholders, w->n_placeholders, w->placeholders_allocated) < 0) {
+        if (!key || !w->seen ||
+            ARRAY_RESERVE_ONE(w->placeholders, w->n_placeholders, w->placeholders_allocated) < 0) {
                 w->error = -ENOMEM;
                 return 0;
         }
@@ -152,7 +154,8 @@ static Json *redacted_config_to_json(Writer *w, const PciConfig *c) {
 
         if (at == 0 || !pci_config_has(c, at + 4U, 8))
                 return config_to_json(c);
-        (void) snprintf(value, sizeof(value), "%08x%08x", pci_config_u32(c, at + 8U), pci_config_u32(c, at + 4U));
+        (void) snprintf(value, sizeof(value), "%08x%08x", pci_config_u32(c, at + 8U),
+                        pci_config_u32(c, at + 4U));
         number = placeholder(w, "dsn", value);
         for (size_t i = 0; i < 4; i++)
                 bytes[i] = (uint8_t) (number >> (8 * i));
@@ -211,7 +214,8 @@ static void set_use(Writer *w, Json *j, const PciUse *use) {
                 for (size_t i = 0; i < use->n_criticals; i++) {
                         Json *critical = json_new_object();
 
-                        (void) json_set_string(critical, "code", pci_critical_to_string(use->criticals[i].code));
+                        (void) json_set_string(critical, "code",
+                                               pci_critical_to_string(use->criticals[i].code));
                         (void) json_set_string(critical, "proof", use->criticals[i].proof);
                         (void) json_append(criticals, critical);
                 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A whole host as raw text and bytes: its memory, and the top of the reader of HOST.json. Devices are kept sorted by
- * address, each address once. A file that is wrong anywhere is refused as a whole; nothing is guessed.
+ * A whole host as raw text and bytes: its memory, and the top of the reader of HOST.json. Devices
+ * are kept sorted by address, each address once. A file that is wrong anywhere is refused as a
+ * whole; nothing is guessed.
  */
 
 #include <assert.h>
@@ -102,10 +103,12 @@ SnapshotDevice *snapshot_add_device(Snapshot *s, PciAddress a) {
 }
 
 static int compare_devices(const void *a, const void *b) {
-        return pci_address_compare(((const SnapshotDevice *) a)->address, ((const SnapshotDevice *) b)->address);
+        return pci_address_compare(((const SnapshotDevice *) a)->address,
+                                   ((const SnapshotDevice *) b)->address);
 }
 
-/* The elements of the file may stand in any order; sorting once keeps a shuffled file from costing n² moves. */
+/* The elements of the file may stand in any order; sorting once keeps a shuffled file from costing
+ * n² moves. */
 static int read_devices(SnapshotReader *r, const Json *array, Snapshot *s) {
         size_t before = snapshot_enter(r, "devices");
         int k;
@@ -140,19 +143,22 @@ static int check_version(SnapshotReader *r, const Json *j) {
         if (k < 0)
                 return k;
         if (k == 0)
-                return snapshot_invalid(r, "expected \"version\": this is not a snapshot of a host");
+                return snapshot_invalid(r,
+                                        "expected \"version\": this is not a snapshot of a host");
         if (version == SNAPSHOT_VERSION)
                 return 0;
         before = snapshot_enter(r, "version");
-        k = snapshot_invalid(r, "version %llu is not known, only %u; use the program that wrote the file",
-                             (unsigned long long) version, SNAPSHOT_VERSION);
+        k = snapshot_invalid(
+                r, "version %llu is not known, only %u; use the program that wrote the file",
+                (unsigned long long) version, SNAPSHOT_VERSION);
         snapshot_leave(r, before);
         return k;
 }
 
 static int read_all(SnapshotReader *r, const Json *j, Snapshot *s) {
-        static const char *const keys[] = { "version", "taken", "platform", "devices", "groups", "iommus",
-                                            "nodes", "slots", "vfio-aliases", "drivers", NULL };
+        static const char *const keys[] = { "version",      "taken",   "platform", "devices",
+                                            "groups",       "iommus",  "nodes",    "slots",
+                                            "vfio-aliases", "drivers", NULL };
         _cleanup_free_ char *taken = NULL;
         Json *devices = NULL;
         int k;
@@ -186,14 +192,17 @@ int snapshot_parse(const char *text, size_t n, Error *err, Snapshot **ret) {
 
         assert(text || n == 0);
         assert(ret);
-        k = json_parse(text, n, (JsonLimits) { SNAPSHOT_SIZE_MAX, DEPTH_MAX, false }, &j, &line, &column);
+        k = json_parse(text, n, (JsonLimits){ SNAPSHOT_SIZE_MAX, DEPTH_MAX, false }, &j, &line,
+                       &column);
         if (k == -ENOMEM)
                 return snapshot_out_of_memory(&r);
         if (k == -E2BIG)
-                return error_set(err, ERROR_INVALID, "line %u, column %u: larger than %u MiB, or nested deeper than %u",
+                return error_set(err, ERROR_INVALID,
+                                 "line %u, column %u: larger than %u MiB, or nested deeper than %u",
                                  line, column, SNAPSHOT_SIZE_MAX >> 20, DEPTH_MAX);
         if (k < 0)
-                return error_set(err, ERROR_INVALID, "line %u, column %u: not valid JSON", line, column);
+                return error_set(err, ERROR_INVALID, "line %u, column %u: not valid JSON", line,
+                                 column);
         s = snapshot_new();
         if (!s)
                 return snapshot_out_of_memory(&r);

@@ -2,31 +2,31 @@
 #pragma once
 
 /*
- * HOST.json: a whole host as raw text and bytes, written by `pciassignctl snapshot`, loaded by --simulate. It holds
- * what the kernel said, not what was decoded, so that loading it decodes the same facts.
+ * HOST.json: a whole host as raw text and bytes, written by `pciassignctl snapshot`, loaded by
+ * --simulate. It holds what the kernel said, not what was decoded, so that loading it decodes the
+ * same facts.
  *
  * { "version": 1, "taken": "2026-11-22T19:00:00Z",
- *   "platform": { "kernel": "6.1.0-41-amd64", "cmdline": "…", "lockdown": "none", "vendor": "GenuineIntel",
- *                 "vfio-group": true, "vfio-container": true, "vfio-cdev": false, "iommufd": false, … },
- *   "devices": [ { "address": "0000:41:00.0", "path": "pci0000:40/0000:40:01.1/0000:41:00.0",
- *                  "attributes": { "vendor": "0x10de", "resource": "0x… …\n…", "sriov_numvfs": { "error": "EIO" } },
- *                  "links": { "driver": "nvidia", "iommu_group": "12", "iommu": "dmar0" },
- *                  "config": "de10b825…"  (hex; or { "size": 4096, "ranges": { "0": "de10…", "256": "…" } }),
- *                  "children": [ { "subsystem": "drm", "name": "card1" } ],
- *                  "critical": [ { "code": "mount", "proof": "…" } ],
- *                  "holders": [ { "pid": 812, "uid": 107, "comm": "qemu", "unit": "…", "what": "/dev/vfio/12" } ],
- *                  "vpd-serial": "…" } ],
- *   "groups": [ { "id": 12, "type": "DMA-FQ", "reserved_regions": "0x… 0x… msi" } ],
- *   "iommus": [ { "name": "dmar0", "registers": { "cap": "…", "ecap": "…" } } ],
- *   "nodes": [ { "id": 0, "distance": "10 21" } ],
- *   "slots": [ { "name": "3", "address": "0000:41:00", "attributes": { "power": "1" } } ],
- *   "vfio-aliases": [ { "pattern": "vfio_pci:v*d*…", "module": "vfio-pci" } ],
- *   "drivers": { "nvidia": { "unbind-msec": 900, "match": [ "10de:*:03*" ] } } }
+ *   "platform": { "kernel": "6.1.0-41-amd64", "cmdline": "…", "lockdown": "none", "vendor":
+ * "GenuineIntel", "vfio-group": true, "vfio-container": true, "vfio-cdev": false, "iommufd": false,
+ * … }, "devices": [ { "address": "0000:41:00.0", "path": "pci0000:40/0000:40:01.1/0000:41:00.0",
+ *                  "attributes": { "vendor": "0x10de", "resource": "0x… …\n…", "sriov_numvfs": {
+ * "error": "EIO" } }, "links": { "driver": "nvidia", "iommu_group": "12", "iommu": "dmar0" },
+ *                  "config": "de10b825…"  (hex; or { "size": 4096, "ranges": { "0": "de10…", "256":
+ * "…" } }), "children": [ { "subsystem": "drm", "name": "card1" } ], "critical": [ { "code":
+ * "mount", "proof": "…" } ], "holders": [ { "pid": 812, "uid": 107, "comm": "qemu", "unit": "…",
+ * "what": "/dev/vfio/12" } ], "vpd-serial": "…" } ], "groups": [ { "id": 12, "type": "DMA-FQ",
+ * "reserved_regions": "0x… 0x… msi" } ], "iommus": [ { "name": "dmar0", "registers": { "cap": "…",
+ * "ecap": "…" } } ], "nodes": [ { "id": 0, "distance": "10 21" } ], "slots": [ { "name": "3",
+ * "address": "0000:41:00", "attributes": { "power": "1" } } ], "vfio-aliases": [ { "pattern":
+ * "vfio_pci:v*d*…", "module": "vfio-pci" } ], "drivers": { "nvidia": { "unbind-msec": 900, "match":
+ * [ "10de:*:03*" ] } } }
  *
- * An attribute that is not there is absent; one that could not be read is an object with "error". Unknown keys are
- * errors, so that a newer file is refused instead of misread. "drivers" says how the simulated host's drivers behave:
- * how long they take, and, as "VENDOR:DEVICE:CLASS" globs (hex digits), which functions they would take by themselves;
- * a function that was recorded on its own driver goes back to that one without it.
+ * An attribute that is not there is absent; one that could not be read is an object with "error".
+ * Unknown keys are errors, so that a newer file is refused instead of misread. "drivers" says how
+ * the simulated host's drivers behave: how long they take, and, as "VENDOR:DEVICE:CLASS" globs (hex
+ * digits), which functions they would take by themselves; a function that was recorded on its own
+ * driver goes back to that one without it.
  */
 
 #include "base/errors.h"
@@ -40,9 +40,15 @@
 typedef struct SnapshotDevice {
         PciAddress address;
         char *path;
-        struct { char *text; int error; } attributes[_PCI_ATTRIBUTE_MAX]; /* text NULL and error 0: absent */
-        struct { char *text; int error; } links[_PCI_LINK_MAX];           /* errors are positive errno */
-        PciConfig *config; /* NULL: none */
+        struct {
+                char *text;
+                int error;
+        } attributes[_PCI_ATTRIBUTE_MAX]; /* text NULL and error 0: absent */
+        struct {
+                char *text;
+                int error;
+        } links[_PCI_LINK_MAX]; /* errors are positive errno */
+        PciConfig *config;      /* NULL: none */
         int config_error;
         PciUse use;        /* children, holders, criticals */
         char *vpd_serial;
@@ -97,5 +103,6 @@ Snapshot *snapshot_free(Snapshot *s);
 DEFINE_CLEANUP(Snapshot *, snapshot_free);
 SnapshotDevice *snapshot_add_device(Snapshot *s, PciAddress a); /* NULL on OOM */
 void snapshot_device_done(SnapshotDevice *d);
-/* redact: serial numbers (DSN, VPD), holders' names, labels, cmdline values are replaced by stable placeholders. */
+/* redact: serial numbers (DSN, VPD), holders' names, labels, cmdline values are replaced by stable
+ * placeholders. */
 int snapshot_to_json(const Snapshot *s, bool redact, Json **ret);

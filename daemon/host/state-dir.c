@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Small files that outlive a reboot. The directory may be the unprivileged daemon's while the writer is root: so every
- * path is one name of a strict grammar below one descriptor, no link is followed, a new file is made with O_EXCL, and
- * what is read must be a plain file with one name that nobody else can write. A write is synced before it is told.
+ * Small files that outlive a reboot. The directory may be the unprivileged daemon's while the
+ * writer is root: so every path is one name of a strict grammar below one descriptor, no link is
+ * followed, a new file is made with O_EXCL, and what is read must be a plain file with one name
+ * that nobody else can write. A write is synced before it is told.
  */
 
 #include "host/state-dir.h"
@@ -46,7 +47,8 @@ bool state_dir_name_is_valid(const char *name) {
 }
 
 static bool is_trusted(const struct stat *st, uid_t daemon) {
-        return (st->st_uid == 0 || st->st_uid == geteuid() || st->st_uid == daemon) && !(st->st_mode & 022);
+        return (st->st_uid == 0 || st->st_uid == geteuid() || st->st_uid == daemon) &&
+               !(st->st_mode & 022);
 }
 
 int state_dir_open(const char *path, uid_t daemon) {
@@ -189,8 +191,9 @@ int state_dir_list(int dir_fd, uid_t daemon, HostStateFile **ret, size_t *ret_n)
                         host_state_files_free(files, n);
                         return -ENOMEM;
                 }
-                f->error = state_dir_name_is_valid(*name) ? state_dir_read(dir_fd, daemon, *name, &f->text, &f->size)
-                                                          : -EBADMSG;
+                f->error = state_dir_name_is_valid(*name)
+                                   ? state_dir_read(dir_fd, daemon, *name, &f->text, &f->size)
+                                   : -EBADMSG;
                 n++;
         }
         *ret = files;

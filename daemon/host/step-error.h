@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What a failed step means to the user: one place for the worker and the simulated host, so that both say the same. The
- * kernel gives a bare errno that means something else for each step; the code, the thing, the reason and the remedy
- * are made from it here.
+ * What a failed step means to the user: one place for the worker and the simulated host, so that
+ * both say the same. The kernel gives a bare errno that means something else for each step; the
+ * code, the thing, the reason and the remedy are made from it here.
  */
 
 #include "host/host.h"
@@ -14,10 +14,11 @@
 
 typedef struct StepFailure {
         const Step *step;
-        bool undo;                /* it was the undoing that failed */
-        int error;                /* negative errno */
-        const char *found;        /* what shows instead: the driver that is bound, "" for none; NULL: not looked */
-        const char *detail;       /* a finding that explains it, "0000:03:00.1 is on igb"; NULL: none */
+        bool undo;          /* it was the undoing that failed */
+        int error;          /* negative errno */
+        const char *found;  /* what shows instead: the driver that is bound, "" for none; NULL: not
+                               looked */
+        const char *detail; /* a finding that explains it, "0000:03:00.1 is on igb"; NULL: none */
         const PciHolder *holders; /* borrowed */
         size_t n_holders;
 } StepFailure;

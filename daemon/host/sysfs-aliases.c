@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * VFIO modules carry aliases "vfio_pci:v…", which no uevent ever asks for. They stand in modules.alias, or in
- * modules.builtin.modinfo for a driver that is built in. The files are large and few lines are ours, so only those
- * strings are kept.
+ * VFIO modules carry aliases "vfio_pci:v…", which no uevent ever asks for. They stand in
+ * modules.alias, or in modules.builtin.modinfo for a driver that is built in. The files are large
+ * and few lines are ours, so only those strings are kept.
  */
 
 #include <assert.h>
@@ -88,7 +88,8 @@ static int modules_directory(const SysTree *t) {
         if (fd != -ENOENT || !t->made)
                 return fd;
         /* A made tree may be of another kernel; it then has one only. */
-        if (read_dir_names_at(t->root, "lib/modules", 16, true, &names) < 0 || strv_length(names) != 1)
+        if (read_dir_names_at(t->root, "lib/modules", 16, true, &names) < 0 ||
+            strv_length(names) != 1)
                 return -ENOENT;
         (void) snprintf(path, sizeof(path), "lib/modules/%.200s", names[0]);
         return open_dir_at(t->root, path);
@@ -127,7 +128,8 @@ static int load_aliases(const SysTree *t, SysAliases *k) {
         size_t n_aliases = 0, n_builtin = 0;
         int r;
 
-        if (fd < 0) /* a kernel with all built in has no directory; then only the hidden place above it is met */
+        if (fd < 0) /* a kernel with all built in has no directory; then only the hidden place above
+                       it is met */
                 return fd == -ENOENT || fd == -EACCES ? 0 : fd;
         r = read_file_at(fd, "modules.alias", ALIAS_FILE_MAX, &aliases, &n_aliases);
         if (r < 0 && r != -ENOENT)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Kernel devices (block, net, drm …) below PCI functions. Two ways to the same answer. The scan of a whole host reads
- * each class directory once and takes the function from the target of each link; an event about one function walks
- * that function's directory alone. With NVMe multipath a namespace hangs under its subsystem, not under a controller,
- * and is a child of every controller that the subsystem links. Partitions, DRM connectors and the like, which hang
- * below a device of their own class, are left out.
+ * Kernel devices (block, net, drm …) below PCI functions. Two ways to the same answer. The scan of
+ * a whole host reads each class directory once and takes the function from the target of each link;
+ * an event about one function walks that function's directory alone. With NVMe multipath a
+ * namespace hangs under its subsystem, not under a controller, and is a child of every controller
+ * that the subsystem links. Partitions, DRM connectors and the like, which hang below a device of
+ * their own class, are left out.
  */
 
 #include <assert.h>
@@ -110,7 +111,8 @@ static int each_controller(int subsystem_fd, const char *path,
         for (char **name = names; *name; name++) {
                 PciAddress a;
 
-                if (strncmp(*name, "nvme", 4) != 0 || readlink_at(fd, *name, target, sizeof(target)) < 0 ||
+                if (strncmp(*name, "nvme", 4) != 0 ||
+                    readlink_at(fd, *name, target, sizeof(target)) < 0 ||
                     !sys_path_deepest_address(target, &a))
                         continue;
                 r = found(a, userdata);
@@ -132,7 +134,8 @@ static int add_multipath(PciAddress a, void *userdata) {
 }
 
 /* A block device whose path has no PCI function: one of an NVMe subsystem? */
-static int add_virtual_block(const SysTree *t, SysChildren *c, const char *target, const char *name) {
+static int add_virtual_block(const SysTree *t, SysChildren *c, const char *target,
+                             const char *name) {
         const char *p = strstr(target, "/nvme-subsystem/");
         MultipathTarget m = { c, name };
         char path[PATH_MAX];
@@ -142,7 +145,8 @@ static int add_virtual_block(const SysTree *t, SysChildren *c, const char *targe
                 return 0;
         p += strlen("/nvme-subsystem/");
         n = strcspn(p, "/");
-        if (snprintf(path, sizeof(path), "class/nvme-subsystem/%.*s", (int) MIN(n, (size_t) NAME_MAX), p) < 0)
+        if (snprintf(path, sizeof(path), "class/nvme-subsystem/%.*s",
+                     (int) MIN(n, (size_t) NAME_MAX), p) < 0)
                 return -EIO;
         return each_controller(t->sys, path, add_multipath, &m);
 }
@@ -164,7 +168,8 @@ static int load_class(const SysTree *t, SysChildren *c, size_t class) {
         for (size_t i = 0; i < n; i++) {
                 PciAddress a;
 
-                if (readlink_at(fd, names[i], target, sizeof(target)) < 0 || is_nested(names, n, target))
+                if (readlink_at(fd, names[i], target, sizeof(target)) < 0 ||
+                    is_nested(names, n, target))
                         continue;
                 /* Ports and decoders stand on the same bus. */
                 if (streq(classes[class].subsystem, "cxl") && strncmp(names[i], "mem", 3) != 0)
@@ -215,7 +220,8 @@ int sys_children_add_to_use(const SysChildren *c, PciAddress a, PciUse *use) {
                         high = middle;
         }
         for (; low < c->n && c->entries[low].key == key; low++) {
-                int r = pci_use_add_child(use, c->entries[low].child.subsystem, c->entries[low].child.name);
+                int r = pci_use_add_child(use, c->entries[low].child.subsystem,
+                                          c->entries[low].child.name);
                 if (r < 0)
                         return r;
         }
@@ -237,7 +243,8 @@ static int class_of_directory(const char *name) {
         return -1;
 }
 
-/* The subsystem of a device directory by its link; NVMe namespaces and CXL devices stand in no class directory. */
+/* The subsystem of a device directory by its link; NVMe namespaces and CXL devices stand in no
+ * class directory. */
 static bool subsystem_is(int fd, const char *name, const char *subsystem) {
         char path[NAME_MAX + 16], base[32];
 
@@ -281,7 +288,8 @@ static bool may_hold_device(int fd, const struct dirent *de) {
 }
 
 /* parent_class: this directory is one like "net", whose members are devices of that class. */
-static int walk_directory(Walk *w, int parent_fd, const char *path, const char *parent_class, unsigned depth) {
+static int walk_directory(Walk *w, int parent_fd, const char *path, const char *parent_class,
+                          unsigned depth) {
         _cleanup_(closedirp) DIR *d = NULL;
         int fd, r;
 
@@ -303,11 +311,13 @@ static int walk_directory(Walk *w, int parent_fd, const char *path, const char *
                 r = class ? add_entry(&w->found, w->address, class, de->d_name) : 0;
                 if (r < 0)
                         return r;
-                /* Below a block or net device there are only its own parts; an NVMe controller has namespaces. */
+                /* Below a block or net device there are only its own parts; an NVMe controller has
+                 * namespaces. */
                 if ((class && !streq(class, "nvme")) || depth >= WALK_DEPTH_MAX)
                         continue;
                 below = class_of_directory(de->d_name);
-                r = walk_directory(w, fd, de->d_name, below >= 0 ? classes[below].subsystem : NULL, depth + 1);
+                r = walk_directory(w, fd, de->d_name, below >= 0 ? classes[below].subsystem : NULL,
+                                   depth + 1);
                 if (r < 0)
                         return r;
         }
@@ -380,7 +390,8 @@ int sys_children_walk(const SysTree *t, PciAddress a, PciUse *use) {
         if (r >= 0 && w.found.n > 1)
                 qsort(w.found.entries, w.found.n, sizeof(Entry), compare_found);
         for (size_t i = 0; r >= 0 && i < w.found.n; i++)
-                r = pci_use_add_child(use, w.found.entries[i].child.subsystem, w.found.entries[i].child.name);
+                r = pci_use_add_child(use, w.found.entries[i].child.subsystem,
+                                      w.found.entries[i].child.name);
         free(w.found.entries);
         return r;
 }

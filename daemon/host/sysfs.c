@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The cold facts of functions. For each function: one readlink for its path, one directory descriptor, and then only
- * the attributes of the cold scan that its class can have, each by open, read, close relative to that directory. No
- * `uevent`, `driver_override`, `config` or any other attribute that waits for a driver or wakes the device is opened
- * here: that is a worker's job.
+ * The cold facts of functions. For each function: one readlink for its path, one directory
+ * descriptor, and then only the attributes of the cold scan that its class can have, each by open,
+ * read, close relative to that directory. No `uevent`, `driver_override`, `config` or any other
+ * attribute that waits for a driver or wakes the device is opened here: that is a worker's job.
  */
 
 #include "host/sysfs.h"
@@ -117,7 +117,9 @@ int sys_open_function(const SysTree *t, PciAddress a) {
 static const char *below_devices(const char *target) {
         while (strncmp(target, "../", 3) == 0)
                 target += 3;
-        return strncmp(target, DEVICES_PREFIX, strlen(DEVICES_PREFIX)) == 0 ? target + strlen(DEVICES_PREFIX) : NULL;
+        return strncmp(target, DEVICES_PREFIX, strlen(DEVICES_PREFIX)) == 0
+                       ? target + strlen(DEVICES_PREFIX)
+                       : NULL;
 }
 
 static int read_path(int devices_fd, const char *address, char *buffer, size_t size) {
@@ -216,7 +218,8 @@ int sys_read_cold(int devices_fd, PciAddress a, PciFacts *ret) {
                         (void) pci_facts_set_attribute(&f, i, NULL, ENOENT);
         }
         /* A function that goes away half-way leaves the rest absent: say gone, not "absent". */
-        if (f.state[PCI_ATTRIBUTE_VENDOR] != FACT_PRESENT && faccessat(devices_fd, address, F_OK, 0) < 0)
+        if (f.state[PCI_ATTRIBUTE_VENDOR] != FACT_PRESENT &&
+            faccessat(devices_fd, address, F_OK, 0) < 0)
                 return gone_or(-errno);
         *ret = f;
         f = (PciFacts) {};

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * Reading a kernel's PCI facts below a root directory, without ever touching hardware or a driver's lock. Used by the
- * daemon's kernel host and by the worker. Every path is relative to a descriptor that was opened once.
+ * Reading a kernel's PCI facts below a root directory, without ever touching hardware or a driver's
+ * lock. Used by the daemon's kernel host and by the worker. Every path is relative to a descriptor
+ * that was opened once.
  */
 
 #include "pci/driver.h"
@@ -15,7 +16,8 @@
 
 typedef struct SysTree {
         int root, sys, dev, proc; /* dev and proc: -EBADF where the tree has none */
-        bool made;                /* the root is not "/": files are made by somebody, no kernel stands behind them */
+        bool made; /* the root is not "/": files are made by somebody, no kernel stands behind
+                    * them */
 } SysTree;
 #define SYS_TREE_INIT ((SysTree) { -EBADF, -EBADF, -EBADF, -EBADF, false })
 
@@ -27,9 +29,11 @@ void sys_tree_done(SysTree *t);
 int sys_list_functions(const SysTree *t, PciAddress **ret, size_t *ret_n);
 /* Directory of one function (O_PATH); -ENODEV when it is not there. */
 int sys_open_function(const SysTree *t, PciAddress a);
-/* Path below /sys/devices of one function, from the target of its link in /sys/bus/pci/devices. -ENODEV. */
+/* Path below /sys/devices of one function, from the target of its link in /sys/bus/pci/devices.
+ * -ENODEV. */
 int sys_function_path(const SysTree *t, PciAddress a, char *buffer, size_t size);
-/* Everything of the cold scan. devices_fd: /sys/bus/pci/devices. -ENODEV when the function is gone. */
+/* Everything of the cold scan. devices_fd: /sys/bus/pci/devices. -ENODEV when the function is
+ * gone. */
 int sys_read_cold(int devices_fd, PciAddress a, PciFacts *ret);
 /* The cold links of an open function directory, into facts that exist. */
 void sys_read_links(int function_fd, PciFacts *f);
@@ -46,8 +50,8 @@ bool sys_path_deepest_address(const char *path, PciAddress *ret);
 
 /* ---- children: kernel devices below functions ---- */
 
-/* Made by inverting the class directories once, so that a scan pays for the children that exist and not for each
- * function. */
+/* Made by inverting the class directories once, so that a scan pays for the children that exist and
+ * not for each function. */
 typedef struct SysChildren SysChildren;
 int sys_children_load(const SysTree *t, SysChildren **ret);
 SysChildren *sys_children_free(SysChildren *c);

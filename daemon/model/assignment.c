@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Assignments and their state machine: a pure table of state × event → next state. A cell that is not named is an
- * impossible event, which the engine logs as a bug and which leaves the state alone. While a plan runs (preparing,
- * releasing, cleaning) the answer comes from the plan: a release that is asked for meanwhile is remembered by the
- * engine, and a device that goes away shows as the plan's failure or is told to the owner afterwards. The picture
- * of the table is dbus/assignment-states.dot; a test compares them.
+ * Assignments and their state machine: a pure table of state × event → next state. A cell that is
+ * not named is an impossible event, which the engine logs as a bug and which leaves the state
+ * alone. While a plan runs (preparing, releasing, cleaning) the answer comes from the plan: a
+ * release that is asked for meanwhile is remembered by the engine, and a device that goes away
+ * shows as the plan's failure or is told to the owner afterwards. The picture of the table is
+ * dbus/assignment-states.dot; a test compares them.
  */
 
 #include <assert.h>
@@ -130,7 +131,8 @@ bool vf_token_is_valid(const char *s) {
         for (size_t i = 0; i < VF_TOKEN_MAX - 1; i++) {
                 bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
-                if (dash ? s[i] != '-' : !((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f')))
+                if (dash ? s[i] != '-'
+                         : !((s[i] >= '0' && s[i] <= '9') || (s[i] >= 'a' && s[i] <= 'f')))
                         return false;
         }
         return s[VF_TOKEN_MAX - 1] == 0;

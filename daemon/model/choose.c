@@ -54,8 +54,8 @@ static void sort_picks(ChooseSet *set) {
 }
 
 /* Of the set's picks in the group of pick i. first: i is the first of them. */
-static uint32_t count_group(const ChooseQuestion *q, const ChooseSet *set, size_t i, bool *ret_first,
-                            uint32_t *ret_needed) {
+static uint32_t count_group(const ChooseQuestion *q, const ChooseSet *set, size_t i,
+                            bool *ret_first, uint32_t *ret_needed) {
         uint32_t group = q->candidates[set->picks[i]].group, n = 0, needed = 0;
         bool first = true;
 
@@ -210,7 +210,8 @@ static bool fits(const Place *p, size_t member, unsigned want) {
 }
 
 static bool needs_others(const ChooseQuestion *q, size_t candidate) {
-        return q->groups[q->candidates[candidate].group].n_needed > (q->needed[candidate] ? 1U : 0U);
+        return q->groups[q->candidates[candidate].group].n_needed >
+               (q->needed[candidate] ? 1U : 0U);
 }
 
 /* No function is wanted twice, no two share a group: then choices are independent. */
@@ -220,10 +221,12 @@ static bool is_simple(const Place *p, uint32_t *seen) {
         for (size_t i = 0; i < p->n; i++) {
                 const ChooseCandidate *c = p->q->candidates + p->members[i];
 
-                simple = simple && (c->wants & (c->wants - 1)) == 0 && !needs_others(p->q, p->members[i]);
+                simple = simple && (c->wants & (c->wants - 1)) == 0 &&
+                         !needs_others(p->q, p->members[i]);
                 simple = seen[c->group]++ == 0 && simple;
                 /* Below one bridge functions can still name different nodes. */
-                if (p->q->same_numa_node && c->numa_node != p->q->candidates[p->members[0]].numa_node)
+                if (p->q->same_numa_node &&
+                    c->numa_node != p->q->candidates[p->members[0]].numa_node)
                         simple = false;
         }
         for (size_t i = 0; i < p->n; i++)
@@ -243,7 +246,8 @@ typedef struct Match {
 } Match;
 
 static bool match_member(const Match *m, size_t member, unsigned want) {
-        return fits(m->p, member, want) && !(m->alone && needs_others(m->p->q, m->p->members[member]));
+        return fits(m->p, member, want) &&
+               !(m->alone && needs_others(m->p->q, m->p->members[member]));
 }
 
 /* Breadth first from one slot; 0xff in from_slot: not reached. */
@@ -266,7 +270,8 @@ static bool augment(const Match *m, size_t start, size_t *from_member) {
                                 queue[tail++] = m->slot_of[i];
                                 continue;
                         }
-                        /* Free: every slot on the way back moves to the member it was reached by. */
+                        /* Free: every slot on the way back moves to the member it was reached
+                         * by. */
                         for (size_t member = i, s = slot;;) {
                                 size_t old = from_member[s];
 
@@ -397,7 +402,8 @@ static void cheapest(Place *p, const Slots *slots) {
         size_t from = 0;
 
         for (size_t s = 0; s < slots->n; s++) {
-                size_t i = next_member(p, slots, s, s > 0 && slots->want[s] == slots->want[s - 1] ? from : 0);
+                size_t i = next_member(p, slots, s,
+                                       s > 0 && slots->want[s] == slots->want[s - 1] ? from : 0);
 
                 set.picks[set.n_picks] = p->members[i];
                 set.wants[set.n_picks++] = slots->want[s];
@@ -503,7 +509,8 @@ static int look_below(Search *s, size_t i, unsigned k, size_t n_below) {
         return look_at(s, CHOOSE_SAME_ROOT_PORT, below(s, i, k, false, n_below));
 }
 
-/* A bridge with all candidates of the bridge above it is the better place: that one is passed over. */
+/* A bridge with all candidates of the bridge above it is the better place: that one is passed
+ * over. */
 static int look_below_bridges(Search *s) {
         const ChooseQuestion *q = s->q;
         _cleanup_free_ uint32_t *counts = calloc(q->n_bridges + 1, sizeof(uint32_t));

@@ -71,7 +71,8 @@ typedef struct ChooseSet {
 } ChooseSet;
 
 /* The best sets, best first: at most one for each place (bridge, NUMA node, host). ret has room for
- * CHOOSE_SETS_MAX. 0 or -ENOMEM; no set is *ret_n == 0. *ret_exhaustive: no better one can exist. */
+ * CHOOSE_SETS_MAX. 0 or -ENOMEM; no set is *ret_n == 0. *ret_exhaustive: no better one can
+ * exist. */
 int choose_sets(const ChooseQuestion *q, ChooseSet *ret, size_t *ret_n, bool *ret_exhaustive);
 /* Negative: a is better. */
 int choose_compare(const ChooseQuestion *q, const ChooseSet *a, const ChooseSet *b);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One PCI function as the daemon knows it. Its state is never stored: gone, stuck, quarantined and assigned follow
- * from what is recorded beside the facts, in this order of precedence; whether the host or VFIO has it follows
- * from the bound driver. Nothing here reads anything.
+ * One PCI function as the daemon knows it. Its state is never stored: gone, stuck, quarantined and
+ * assigned follow from what is recorded beside the facts, in this order of precedence; whether the
+ * host or VFIO has it follows from the bound driver. Nothing here reads anything.
  */
 
 #include <assert.h>

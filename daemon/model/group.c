@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * An IOMMU group: the unit of ownership. It knows its members, sorted by address; a device is in one group at most, and
- * the back link (Device.group) and the list always agree.
+ * An IOMMU group: the unit of ownership. It knows its members, sorted by address; a device is in
+ * one group at most, and the back link (Device.group) and the list always agree.
  */
 
 #include <assert.h>
@@ -39,7 +39,8 @@ void group_link(Group *g, Device *d) {
         /* Scans come in order: the place is nearly always the end. */
         ListLink *after = g->devices.previous;
         while (after != &g->devices &&
-               pci_address_compare(LIST_ENTRY(after, Device, in_group)->facts.address, d->facts.address) > 0)
+               pci_address_compare(LIST_ENTRY(after, Device, in_group)->facts.address,
+                                   d->facts.address) > 0)
                 after = after->previous;
         list_append(after->next, &d->in_group);
         d->group = g;

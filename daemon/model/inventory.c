@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The registry: it owns devices, groups, assignments and jobs, and finds them by key in constant time. Names that
- * are not addresses (slot, label, child) are looked for by walking, which only a person's request does. What a
- * device was told by a worker is forgotten when other hardware shows up at its address.
+ * The registry: it owns devices, groups, assignments and jobs, and finds them by key in constant
+ * time. Names that are not addresses (slot, label, child) are looked for by walking, which only a
+ * person's request does. What a device was told by a worker is forgotten when other hardware shows
+ * up at its address.
  */
 
 #include <assert.h>
@@ -147,13 +148,16 @@ int inventory_resolve(const Inventory *i, const char *name, Error *err, Device *
 
         if (!string_is_safe(name, NAME_MAX))
                 return error_set(err, ERROR_INVALID,
-                                 "A device name must be 1 to %d bytes of printable UTF-8; give an address, slot, "
-                                 "label or a child's name", NAME_MAX);
+                                 "A device name must be 1 to %d bytes of printable UTF-8; give an "
+                                 "address, slot, "
+                                 "label or a child's name",
+                                 NAME_MAX);
         PciAddress address;
         if (pci_address_parse_short(name, &address) >= 0) {
                 Device *d = inventory_device(i, address);
                 if (!d)
-                        return error_set(err, ERROR_NOT_FOUND, "There is no PCI function %s; see the list of devices",
+                        return error_set(err, ERROR_NOT_FOUND,
+                                         "There is no PCI function %s; see the list of devices",
                                          PCI_ADDRESS_TEXT(address));
                 *ret = d;
                 return 0;
@@ -173,10 +177,14 @@ int inventory_resolve(const Inventory *i, const char *name, Error *err, Device *
         }
         if (count == 0)
                 return error_set(err, ERROR_NOT_FOUND,
-                                 "Nothing is called \"%s\": no address, slot, label or child of a PCI function", name);
+                                 "Nothing is called \"%s\": no address, slot, label or child of a "
+                                 "PCI function",
+                                 name);
         if (count > 1)
-                return error_set(err, ERROR_INVALID, "\"%s\" means %zu functions (%s%s); name one by its address",
-                                 name, count, strempty(names.data), count > CANDIDATES_SHOWN ? ", …" : "");
+                return error_set(err, ERROR_INVALID,
+                                 "\"%s\" means %zu functions (%s%s); name one by its address", name,
+                                 count, strempty(names.data),
+                                 count > CANDIDATES_SHOWN ? ", …" : "");
         *ret = found;
         return 0;
 }
@@ -248,8 +256,9 @@ int inventory_relink(Inventory *i, Device *d) {
 
 static bool same_hardware(const PciFacts *a, const PciFacts *b) {
         return a->vendor == b->vendor && a->device == b->device &&
-               a->subsystem_vendor == b->subsystem_vendor && a->subsystem_device == b->subsystem_device &&
-               a->class_code == b->class_code && a->revision == b->revision;
+               a->subsystem_vendor == b->subsystem_vendor &&
+               a->subsystem_device == b->subsystem_device && a->class_code == b->class_code &&
+               a->revision == b->revision;
 }
 
 int inventory_put_device(Inventory *i, PciFacts *facts, PciUse *use, usec_t now, Device **ret) {
@@ -326,7 +335,8 @@ void inventory_remove_assignment(Inventory *i, Assignment *a) {
         assert(i);
         assert(a);
 
-        /* Its plan names every device and group that may point to it: the cost does not grow with the host. */
+        /* Its plan names every device and group that may point to it: the cost does not grow with
+         * the host. */
         for (size_t n = 0; a->plan && n < a->plan->n_devices; n++) {
                 const PlanDevice *planned = &a->plan->devices[n];
                 Device *d = inventory_device(i, planned->address);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A job: one plan on its way, with a state for each step. Finished ones stay readable for a while. The engine
- * writes all of it; the bus shows it.
+ * A job: one plan on its way, with a state for each step. Finished ones stay readable for a while.
+ * The engine writes all of it; the bus shows it.
  */
 
 #include <assert.h>
@@ -60,7 +60,8 @@ int job_set_plan(Job *j, const Plan *plan) {
         int r = plan_copy(plan, &copy);
         if (r < 0)
                 return r;
-        uint8_t *states = calloc(MAX(plan->n_steps, (size_t) 1), sizeof(uint8_t)); /* STEP_PENDING is 0 */
+        uint8_t *states =
+                calloc(MAX(plan->n_steps, (size_t) 1), sizeof(uint8_t)); /* STEP_PENDING is 0 */
         if (!states)
                 return -ENOMEM;
         plan_free(j->plan);

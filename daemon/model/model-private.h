@@ -5,7 +5,8 @@
 
 #include "model/model.h"
 
-/* Makes NAME_to_string() (NULL outside the table) and NAME_from_string() (-EINVAL for what is not in it). */
+/* Makes NAME_to_string() (NULL outside the table) and NAME_from_string() (-EINVAL for what is not
+ * in it). */
 #define DEFINE_STRING_TABLE(type, name, table)                       \
         const char *name##_to_string(type v) {                       \
                 if ((int) v < 0 || (size_t) v >= ELEMENTSOF(table))  \

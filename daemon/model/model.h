@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * What the daemon knows: devices, groups, assignments and jobs, in pure memory. No descriptor but an owner's pidfd
- * number, no bus, no clock (time is a parameter). Settled states are derived from facts; only transitional ones
- * are stored. The engine alone changes these; the bus reads them.
+ * What the daemon knows: devices, groups, assignments and jobs, in pure memory. No descriptor but
+ * an owner's pidfd number, no bus, no clock (time is a parameter). Settled states are derived from
+ * facts; only transitional ones are stored. The engine alone changes these; the bus reads them.
  */
 
 #include <sys/types.h>
@@ -67,16 +67,18 @@ struct Device {
         char *quarantine;       /* reason; NULL: not quarantined */
         char *dirty_owner;      /* last owner, of whom it was not cleaned since; NULL: clean */
         uid_t dirty_uid;
-        bool no_reset;          /* what the kernel lists as its reset methods did not work */
-        char **drift;           /* strv "driver: nvidia, expected vfio-pci": what a foreign hand changed */
+        bool no_reset; /* what the kernel lists as its reset methods did not work */
+        char **drift;  /* strv "driver: nvidia, expected vfio-pci": what a foreign hand changed */
         DeviceHealth health;
-        bool inserted;          /* it came after the start */
-        bool arrived;           /* what its rule says of a device that nobody asked for was looked at */
-        char *held_from;        /* a rule took it from the host: driver that had it, "" none; NULL: it did not */
-        char **blockers;        /* strv of codes, "" list: assignable; kept by the engine */
-        uint64_t generation;    /* grows with each change of anything shown */
+        bool inserted;   /* it came after the start */
+        bool arrived;    /* what its rule says of a device that nobody asked for was looked at */
+        char *held_from; /* a rule took it from the host: driver that had it, "" none; NULL: it did
+                            not */
+        char **blockers; /* strv of codes, "" list: assignable; kept by the engine */
+        uint64_t generation; /* grows with each change of anything shown */
 };
-/* Derived: gone, stuck, quarantined and assigned by what is recorded here, the rest by the bound driver. */
+/* Derived: gone, stuck, quarantined and assigned by what is recorded here, the rest by the bound
+ * driver. */
 DeviceState device_get_state(const Device *d);
 void device_view(const Device *d, PciView *ret); /* group and slot filled by the inventory */
 
@@ -113,20 +115,21 @@ AssignmentState assignment_state_from_string(const char *s);
 typedef enum AssignmentEvent {
         ASSIGNMENT_EVENT_PREPARED = 100, /* the plan ran */
         ASSIGNMENT_EVENT_PREPARE_FAILED,
-        ASSIGNMENT_EVENT_RELEASE,        /* asked, or the owner died */
-        ASSIGNMENT_EVENT_UNHELD,         /* restored to the host: cleaning is next */
+        ASSIGNMENT_EVENT_RELEASE, /* asked, or the owner died */
+        ASSIGNMENT_EVENT_UNHELD,  /* restored to the host: cleaning is next */
         ASSIGNMENT_EVENT_CLEANED,
         ASSIGNMENT_EVENT_RESTORE_FAILED,
-        ASSIGNMENT_EVENT_REST,           /* cleaned, and it stays: a persistent one whose VMM ended */
-        ASSIGNMENT_EVENT_ATTACH,         /* a new VMM for a reserved one */
+        ASSIGNMENT_EVENT_REST,   /* cleaned, and it stays: a persistent one whose VMM ended */
+        ASSIGNMENT_EVENT_ATTACH, /* a new VMM for a reserved one */
         ASSIGNMENT_EVENT_DEVICE_LOST,
         _ASSIGNMENT_EVENT_MAX,
         _ASSIGNMENT_EVENT_INVALID = -EINVAL,
 } AssignmentEvent;
 const char *assignment_event_to_string(AssignmentEvent e);
 AssignmentEvent assignment_event_from_string(const char *s);
-/* The table, dbus/assignment-states.dot is its picture: next state, or _ASSIGNMENT_STATE_INVALID for an impossible
- * event. Released and failed ones end there; a failed one may be released again. */
+/* The table, dbus/assignment-states.dot is its picture: next state, or _ASSIGNMENT_STATE_INVALID
+ * for an impossible event. Released and failed ones end there; a failed one may be released
+ * again. */
 AssignmentState assignment_next(AssignmentState s, AssignmentEvent e);
 
 typedef enum Lifetime {
@@ -177,17 +180,18 @@ struct Assignment {
         char *force_reason;
         bool by_node;            /* group node owned by user_uid */
         uint64_t memlock;
-        char vf_token[VF_TOKEN_MAX];       /* of its physical functions and their VFs; "" none yet. A secret of its owner */
-        Plan *plan;              /* the plan that made it: devices and what was there before */
-        usec_t created_at;       /* CLOCK_BOOTTIME */
-        Job *job;                /* running now */
-        bool release_wanted;     /* came while a job was running */
+        char vf_token[VF_TOKEN_MAX]; /* of its physical functions and their VFs; "" none yet. A
+                                        secret of its owner */
+        Plan *plan;                  /* the plan that made it: devices and what was there before */
+        usec_t created_at;           /* CLOCK_BOOTTIME */
+        Job *job;                    /* running now */
+        bool release_wanted;         /* came while a job was running */
         AssignmentNotice notices[EVENTS_MAX]; /* ring by number */
-        uint64_t next_notice;    /* numbers start at 1 */
-        usec_t retry_at;         /* a reservation that could not be prepared: not before; 0 */
-        char **missing;          /* a reservation's hardware that is not there, or why it is not prepared */
-        char *policy;            /* JSON: the rules and settings that it was made by; NULL not known */
-        char **differs;          /* after release: what the kernel would not take back */
+        uint64_t next_notice;                 /* numbers start at 1 */
+        usec_t retry_at; /* a reservation that could not be prepared: not before; 0 */
+        char **missing;  /* a reservation's hardware that is not there, or why it is not prepared */
+        char *policy;    /* JSON: the rules and settings that it was made by; NULL not known */
+        char **differs;  /* after release: what the kernel would not take back */
 };
 #define UID_UNSET ((uid_t) -1)
 #define GID_UNSET ((gid_t) -1)
@@ -263,8 +267,8 @@ Inventory *inventory_free(Inventory *i);
 DEFINE_CLEANUP(Inventory *, inventory_free);
 
 Device *inventory_device(const Inventory *i, PciAddress a);
-/* By full or short address, physical slot, label, or child's name ("nvme0", "ens3"). ERROR_NOT_FOUND, or
- * ERROR_INVALID when it is ambiguous (the message names the candidates). */
+/* By full or short address, physical slot, label, or child's name ("nvme0", "ens3").
+ * ERROR_NOT_FOUND, or ERROR_INVALID when it is ambiguous (the message names the candidates). */
 int inventory_resolve(const Inventory *i, const char *name, Error *err, Device **ret);
 Group *inventory_group(const Inventory *i, uint32_t id);
 Assignment *inventory_assignment(const Inventory *i, const char *id);
@@ -272,24 +276,27 @@ Job *inventory_job(const Inventory *i, uint64_t id);
 const PciSlotFacts *inventory_slot(const Inventory *i, PciAddress a);
 const IommuFacts *inventory_iommu(const Inventory *i, const char *name);
 void inventory_view(const Inventory *i, const Device *d, PciView *ret);
-/* Adds to the object of pci_topic_to_json() what takes other functions to know: members of the group, use of windows,
- * the path of errors, what a reset also hits, the port above, virtual functions. */
+/* Adds to the object of pci_topic_to_json() what takes other functions to know: members of the
+ * group, use of windows, the path of errors, what a reset also hits, the port above, virtual
+ * functions. */
 void inventory_add_surroundings(const Inventory *i, const Device *d, PciTopic topic, Json *j);
 
-/* Functions that a reset of this one takes along: by its first method, the one that the kernel would use. strv,
- * sorted, maybe NULL; method is "" where it has none. 0, -ENOMEM. */
-int inventory_reset_hits(const Inventory *i, const Device *d, char method[PCI_RESET_METHODS_MAX], char ***ret);
+/* Functions that a reset of this one takes along: by its first method, the one that the kernel
+ * would use. strv, sorted, maybe NULL; method is "" where it has none. 0, -ENOMEM. */
+int inventory_reset_hits(const Inventory *i, const Device *d, char method[PCI_RESET_METHODS_MAX],
+                         char ***ret);
 
-/* Takes over facts and use (moved, the caller's are left empty; use NULL keeps the known one). Adds or updates; links
- * to its group (made if missing). Another identity at the same address forgets what was read of the old one.
- * 0, -ENOMEM. */
+/* Takes over facts and use (moved, the caller's are left empty; use NULL keeps the known one). Adds
+ * or updates; links to its group (made if missing). Another identity at the same address forgets
+ * what was read of the old one. 0, -ENOMEM. */
 int inventory_put_device(Inventory *i, PciFacts *facts, PciUse *use, usec_t now, Device **ret);
 /* Unlinks and frees; its group stays, maybe empty. */
 void inventory_remove_device(Inventory *i, Device *d);
-/* Puts the device in the group its facts name (made if missing). The old group stays, maybe empty. 0, -ENOMEM. */
+/* Puts the device in the group its facts name (made if missing). The old group stays, maybe empty.
+ * 0, -ENOMEM. */
 int inventory_relink(Inventory *i, Device *d);
-/* Unlinks a group that has no member left, and frees it. Groups are never dropped behind the engine's back: put and
- * relink leave an emptied one where it is. */
+/* Unlinks a group that has no member left, and frees it. Groups are never dropped behind the
+ * engine's back: put and relink leave an emptied one where it is. */
 void inventory_drop_group(Inventory *i, Group *g);
 
 /* ---- assignments and jobs: made and changed by the engine alone ---- */
@@ -300,10 +307,10 @@ Assignment *assignment_free(Assignment *a); /* closes the pidfd */
 DEFINE_CLEANUP(Assignment *, assignment_free);
 /* The one writer of Assignment.state. Asserts that the state is one. */
 void assignment_set_state(Assignment *a, AssignmentState s);
-/* Keeps a notice in the ring (the oldest falls out); strings are copied, device and details may be NULL. ret is
- * borrowed, valid until the next one. 0, -ENOMEM. */
-int assignment_add_notice(Assignment *a, usec_t at, const char *kind, const char *device, const char *details,
-                          const AssignmentNotice **ret);
+/* Keeps a notice in the ring (the oldest falls out); strings are copied, device and details may be
+ * NULL. ret is borrowed, valid until the next one. 0, -ENOMEM. */
+int assignment_add_notice(Assignment *a, usec_t at, const char *kind, const char *device,
+                          const char *details, const AssignmentNotice **ret);
 /* Takes over; -EEXIST. */
 int inventory_add_assignment(Inventory *i, Assignment *a);
 /* The engine has taken it off its devices and groups; frees it. */

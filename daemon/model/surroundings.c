@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the facts of one function do not say by themselves, because it takes others to know: who is in its IOMMU group,
- * what of a bridge's windows is used, whether its errors reach the root port, whom a reset also hits, the port it hangs
- * on, its virtual functions. Added to the topics of pci/facts.h as JSON. Walks go up a bounded number of bridges, since
- * parents follow from text.
+ * What the facts of one function do not say by themselves, because it takes others to know: who is
+ * in its IOMMU group, what of a bridge's windows is used, whether its errors reach the root port,
+ * whom a reset also hits, the port it hangs on, its virtual functions. Added to the topics of
+ * pci/facts.h as JSON. Walks go up a bounded number of bridges, since parents follow from text.
  */
 
 #include "model/model.h"
@@ -56,9 +56,12 @@ static void add_members(const Device *d, Json *j) {
                 Json *one = json_new_object();
 
                 (void) json_set_string(one, "address", PCI_ADDRESS_TEXT(member->facts.address));
-                (void) json_set_string(one, "kind", pci_kind_to_string(pci_kind_from_class(member->facts.class_code)));
+                (void) json_set_string(
+                        one, "kind",
+                        pci_kind_to_string(pci_kind_from_class(member->facts.class_code)));
                 (void) json_set_string(one, "driver", member->facts.driver);
-                (void) json_set_string(one, "state", device_state_to_string(device_get_state(member)));
+                (void) json_set_string(one, "state",
+                                       device_state_to_string(device_get_state(member)));
                 (void) json_set_strv(one, "blockers", member->blockers);
                 (void) json_append(list, one);
         }
@@ -77,11 +80,14 @@ static int interval_compare(const void *a, const void *b) {
 }
 
 static bool is_placed(const PciResource *r) {
-        return r->size > 0 && r->start != 0 && !(r->flags & (PCI_RESOURCE_UNSET | PCI_RESOURCE_DISABLED));
+        return r->size > 0 && r->start != 0 &&
+               !(r->flags & (PCI_RESOURCE_UNSET | PCI_RESOURCE_DISABLED));
 }
 
-/* What functions right below a bridge take of [start, start + size): BARs, and windows of bridges. */
-static size_t collect(const Inventory *i, const Device *bridge, const PciResource *window, Interval *ret) {
+/* What functions right below a bridge take of [start, start + size): BARs, and windows of
+ * bridges. */
+static size_t collect(const Inventory *i, const Device *bridge, const PciResource *window,
+                      Interval *ret) {
         size_t n = 0;
 
         for (size_t k = 0; k < i->n_devices; k++) {
@@ -136,7 +142,8 @@ static void add_unassigned(const Inventory *i, const Device *bridge, Json *j) {
         for (size_t k = 0; k < i->n_devices; k++) {
                 const Device *d = i->sorted[k];
 
-                for (unsigned m = 0; m < MIN(d->facts.n_resources, PCI_RESOURCE_WINDOW_FIRST); m++) {
+                for (unsigned m = 0; m < MIN(d->facts.n_resources, PCI_RESOURCE_WINDOW_FIRST);
+                     m++) {
                         const PciResource *r = pci_facts_resource(&d->facts, m);
                         Json *one;
 
@@ -156,7 +163,9 @@ static void add_windows(const Inventory *i, const Device *d, Json *j) {
 
         if (json_type(windows) != JSON_ARRAY)
                 return;
-        for (size_t k = 0; k < json_length(windows) && PCI_RESOURCE_WINDOW_FIRST + k < d->facts.n_resources; k++) {
+        for (size_t k = 0;
+             k < json_length(windows) && PCI_RESOURCE_WINDOW_FIRST + k < d->facts.n_resources;
+             k++) {
                 const PciResource *r = pci_facts_resource(&d->facts, PCI_RESOURCE_WINDOW_FIRST + k);
 
                 if (is_placed(r))
@@ -189,7 +198,8 @@ static bool add_error_hop(const Device *bridge, Json *list, bool *reaches) {
         if (known) {
                 (void) json_set_bool(one, "aer", c->has_aer);
                 (void) json_set_bool(one, "reporting", reports_uncorrectable(c));
-                (void) json_set_bool(one, "serr_forwarding", c->bridge_control & PCI_BRIDGE_CTL_SERR);
+                (void) json_set_bool(one, "serr_forwarding",
+                                     c->bridge_control & PCI_BRIDGE_CTL_SERR);
                 *reaches = *reaches && c->bridge_control & PCI_BRIDGE_CTL_SERR;
                 if (!bridge->facts.has_parent) {
                         (void) json_set_bool(one, "root_interrupts", root_interrupts(c));
@@ -213,7 +223,8 @@ static void add_error_path(const Inventory *i, const Device *d, Json *j) {
 
         (void) json_set(j, "path", json_new_array());
         list = json_get(j, "path");
-        for (unsigned depth = 0; bridge && depth < DEPTH_MAX; depth++, bridge = parent_of(i, bridge))
+        for (unsigned depth = 0; bridge && depth < DEPTH_MAX;
+             depth++, bridge = parent_of(i, bridge))
                 known = add_error_hop(bridge, list, &reaches) && known;
         if (!d->facts.has_parent)
                 set_absent(j, "reaches_root");
@@ -243,16 +254,19 @@ static void add_virtual_functions(const Inventory *i, const Device *d, Json *lis
         for (size_t k = 0; k < i->n_devices; k++)
                 if (i->sorted[k]->facts.is_vf &&
                     pci_address_equal(i->sorted[k]->facts.physfn, d->facts.address))
-                        (void) json_append_string(list, PCI_ADDRESS_TEXT(i->sorted[k]->facts.address));
+                        (void) json_append_string(list,
+                                                  PCI_ADDRESS_TEXT(i->sorted[k]->facts.address));
 }
 
 static void add_below(const Inventory *i, const Device *bridge, const Device *except, Json *list) {
         for (size_t k = 0; k < i->n_devices; k++)
                 if (i->sorted[k] != except && is_below(i, i->sorted[k], bridge))
-                        (void) json_append_string(list, PCI_ADDRESS_TEXT(i->sorted[k]->facts.address));
+                        (void) json_append_string(list,
+                                                  PCI_ADDRESS_TEXT(i->sorted[k]->facts.address));
 }
 
-int inventory_reset_hits(const Inventory *i, const Device *d, char method[PCI_RESET_METHODS_MAX], char ***ret) {
+int inventory_reset_hits(const Inventory *i, const Device *d, char method[PCI_RESET_METHODS_MAX],
+                         char ***ret) {
         size_t n = strcspn(d->facts.reset_method, " ");
         _cleanup_strv_ char **hits = NULL;
         const Device *bridge = parent_of(i, d);
@@ -265,7 +279,8 @@ int inventory_reset_hits(const Inventory *i, const Device *d, char method[PCI_RE
         bus = streq(method, "bus") || streq(method, "cxl_bus");
         for (size_t k = 0; n > 0 && k < i->n_devices; k++) {
                 const Device *other = i->sorted[k];
-                bool hit = other->facts.is_vf && pci_address_equal(other->facts.physfn, d->facts.address);
+                bool hit = other->facts.is_vf &&
+                           pci_address_equal(other->facts.physfn, d->facts.address);
 
                 hit = hit || (bus && bridge && other != d && is_below(i, other, bridge));
                 if (hit && strv_extend(&hits, PCI_ADDRESS_TEXT(other->facts.address)) < 0)
@@ -277,7 +292,8 @@ int inventory_reset_hits(const Inventory *i, const Device *d, char method[PCI_RE
 
 static void add_also_hits(const Inventory *i, const Device *d, Json *j) {
         static const char *const of_bus[] = { "bus", "cxl_bus" };
-        static const char *const of_function[] = { "device_specific", "acpi", "flr", "af_flr", "pm" };
+        static const char *const of_function[] = { "device_specific", "acpi", "flr", "af_flr",
+                                                   "pm" };
         const Device *bridge = parent_of(i, d);
         Json *hits;
 
@@ -316,7 +332,8 @@ static void add_root_rrs(const Inventory *i, const Device *d, Json *j) {
         else if (!root->config)
                 set_unread(j, "root_port_rrs_visibility");
         else
-                (void) json_set_bool(j, "root_port_rrs_visibility", root->config->root_control & 0x10);
+                (void) json_set_bool(j, "root_port_rrs_visibility",
+                                     root->config->root_control & 0x10);
 }
 
 /* ---- the port above ---- */
@@ -333,7 +350,8 @@ static void add_port_above(const Inventory *i, const Device *d, Json *j) {
         inventory_view(i, port, &v);
         facts = pci_topic_to_json(&v, PCI_TOPIC_HOTPLUG);
         (void) json_set(j, "upstream_port", json_ref(json_get(facts, "port")));
-        (void) json_set_string(json_get(j, "upstream_port"), "address", PCI_ADDRESS_TEXT(port->facts.address));
+        (void) json_set_string(json_get(j, "upstream_port"), "address",
+                               PCI_ADDRESS_TEXT(port->facts.address));
 }
 
 void inventory_add_surroundings(const Inventory *i, const Device *d, PciTopic topic, Json *j) {

@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * The sysfs attributes and links of a PCI function that are read, in one table: who may read each one, and where
- * its text goes. CACHED ones neither touch hardware nor take a driver's lock and are read by the daemon itself;
- * WORKER ones may block or wake the device and are read by a worker process only. Reading `uevent` is never needed.
- * Paths are relative to /sys/bus/pci/devices/ADDRESS. Source: Documentation/ABI/testing/sysfs-bus-pci and
+ * The sysfs attributes and links of a PCI function that are read, in one table: who may read each
+ * one, and where its text goes. CACHED ones neither touch hardware nor take a driver's lock and are
+ * read by the daemon itself; WORKER ones may block or wake the device and are read by a worker
+ * process only. Reading `uevent` is never needed. Paths are relative to
+ * /sys/bus/pci/devices/ADDRESS. Source: Documentation/ABI/testing/sysfs-bus-pci and
  * drivers/pci/pci-sysfs.c.
  */
 
@@ -91,7 +92,8 @@ PciAttributeScope pci_attribute_scope(PciAttribute a);
 bool pci_attribute_is_cold(PciAttribute a);
 PciAttribute pci_attribute_from_path(const char *path);
 
-/* Links of a function: the last component of the target is what counts. All are readable without any lock. */
+/* Links of a function: the last component of the target is what counts. All are readable without
+ * any lock. */
 typedef enum PciLink {
         PCI_LINK_DRIVER,      /* "driver" → driver name */
         PCI_LINK_IOMMU_GROUP, /* "iommu_group" → decimal number */

@@ -6,8 +6,8 @@
  * config-want.c reads it: the header, each capability's header, and the registers of the
  * capabilities that are decoded. Registers that a vendor defines are not read and so not compared.
  * What the owner of a device can write and a reset must take back (Device Control, error masks,
- * access control, sizes of BARs, the number of virtual functions) has its bits in the mask; what the
- * kernel or the link change on their own has not. The same table is in pciassignd(8).
+ * access control, sizes of BARs, the number of virtual functions) has its bits in the mask; what
+ * the kernel or the link change on their own has not. The same table is in pciassignd(8).
  */
 
 #include "pci/compare.h"
@@ -108,8 +108,8 @@ static Place place_of(const Places *p, uint16_t offset) {
 }
 
 static bool is_known_capability(char kind, uint16_t id) {
-        static const uint8_t whole[] = { PCI_CAP_ID_EXP, PCI_CAP_ID_PM, PCI_CAP_ID_MSI, PCI_CAP_ID_MSIX,
-                                         PCI_CAP_ID_VPD, PCI_CAP_ID_AF };
+        static const uint8_t whole[] = { PCI_CAP_ID_EXP,  PCI_CAP_ID_PM,  PCI_CAP_ID_MSI,
+                                         PCI_CAP_ID_MSIX, PCI_CAP_ID_VPD, PCI_CAP_ID_AF };
 
         if (kind != 'c')
                 return true; /* an extended header holds ID, version and next, nothing else */
@@ -122,12 +122,14 @@ static bool is_known_capability(char kind, uint16_t id) {
 static uint32_t mask_of(const PciConfig *reference, Place place, uint16_t offset) {
         const PciVolatile *v = find_row(place.kind, place.id, (uint16_t) (offset - place.start));
 
-        if (place.kind == 'h' && (pci_config_u8(reference, PCI_HEADER_TYPE) & 0x7f) != PCI_HEADER_TYPE_NORMAL)
+        if (place.kind == 'h' &&
+            (pci_config_u8(reference, PCI_HEADER_TYPE) & 0x7f) != PCI_HEADER_TYPE_NORMAL)
                 return offset == 0x00 || offset == 0x08 ? UINT32_MAX : NOTHING;
         if (v)
                 return v->mask;
         /* The upper half of another capability's header is whatever that capability wants. */
-        return offset == place.start && !is_known_capability(place.kind, place.id) ? 0x0000ffffU : UINT32_MAX;
+        return offset == place.start && !is_known_capability(place.kind, place.id) ? 0x0000ffffU
+                                                                                   : UINT32_MAX;
 }
 
 static void set_name(PciDifference *d, Place place) {
@@ -160,7 +162,8 @@ void pci_config_compare(const PciConfig *reference, const PciConfig *found, PciC
         assert(ret);
         add_places(reference, false, &places);
         add_places(reference, true, &places);
-        for (uint16_t offset = 0; offset + 4U <= reference->size; offset = (uint16_t) (offset + 4)) {
+        for (uint16_t offset = 0; offset + 4U <= reference->size;
+             offset = (uint16_t) (offset + 4)) {
                 Place place;
                 PciDifference *d;
                 uint32_t mask, was, is;
@@ -179,7 +182,9 @@ void pci_config_compare(const PciConfig *reference, const PciConfig *found, PciC
                 d = add(ret);
                 if (!d)
                         continue;
-                *d = (PciDifference) { .offset = offset, .mask = mask, .reference = was, .found = is };
+                *d = (PciDifference){
+                        .offset = offset, .mask = mask, .reference = was, .found = is
+                };
                 set_name(d, place);
         }
 }
@@ -209,12 +214,14 @@ static int parse_resource(const char *line, uint64_t v[3]) {
 #define RESOURCE_MEM_64 0x00100000U
 #define RESOURCE_UNSET 0x20000000U
 
-static void compare_bar(const PciConfig *found, unsigned i, const uint64_t v[3], PciComparison *ret) {
+static void compare_bar(const PciConfig *found, unsigned i, const uint64_t v[3],
+                        PciComparison *ret) {
         uint16_t offset = (uint16_t) (PCI_BASE_ADDRESS_0 + 4 * i);
         uint64_t flags = v[2], is, start = v[0];
         PciDifference *d;
 
-        if (!(flags & (RESOURCE_IO | RESOURCE_MEM)) || flags & RESOURCE_UNSET || v[1] < v[0] || v[1] == 0)
+        if (!(flags & (RESOURCE_IO | RESOURCE_MEM)) || flags & RESOURCE_UNSET || v[1] < v[0] ||
+            v[1] == 0)
                 return;
         is = pci_config_u32(found, offset);
         is &= flags & RESOURCE_IO ? PCI_BASE_ADDRESS_IO_MASK : (uint32_t) PCI_BASE_ADDRESS_MEM_MASK;
@@ -228,7 +235,8 @@ static void compare_bar(const PciConfig *found, unsigned i, const uint64_t v[3],
                 return;
         *d = (PciDifference) { .offset = offset, .mask = UINT32_MAX };
         /* The half that differs, or the lower one. */
-        d->reference = (uint32_t) start == (uint32_t) is ? (uint32_t) (start >> 32) : (uint32_t) start;
+        d->reference =
+                (uint32_t) start == (uint32_t) is ? (uint32_t) (start >> 32) : (uint32_t) start;
         d->found = (uint32_t) start == (uint32_t) is ? (uint32_t) (is >> 32) : (uint32_t) is;
         (void) snprintf(d->name, sizeof(d->name), "BAR %u", i);
 }
@@ -261,8 +269,8 @@ char *pci_comparison_to_string(const PciComparison *c) {
         for (size_t i = 0; i < c->n; i++) {
                 const PciDifference *d = c->list + i;
 
-                strbuf_addf(&b, "%s%s at 0x%03x is 0x%08x, was 0x%08x", i > 0 ? "; " : "", d->name, d->offset,
-                            d->found, d->reference);
+                strbuf_addf(&b, "%s%s at 0x%03x is 0x%08x, was 0x%08x", i > 0 ? "; " : "", d->name,
+                            d->offset, d->found, d->reference);
         }
         if (c->n_dropped > 0)
                 strbuf_addf(&b, "; and %zu more", c->n_dropped);

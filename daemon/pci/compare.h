@@ -3,8 +3,8 @@
 
 /*
  * Is a function configured as it was? Two images of its configuration space, the reference and what
- * shows now, are compared dword by dword under a table of what changes by itself. Base addresses are
- * compared with what the kernel assigned, since the reference may be older than a resize. Pure.
+ * shows now, are compared dword by dword under a table of what changes by itself. Base addresses
+ * are compared with what the kernel assigned, since the reference may be older than a resize. Pure.
  */
 
 #include "pci/config.h"
@@ -29,7 +29,8 @@ typedef struct PciComparison {
  * capability that it belongs to cannot be found any more. Adds to *ret. */
 void pci_config_compare(const PciConfig *reference, const PciConfig *found, PciComparison *ret);
 /* BARs against the kernel's resources (the text of the attribute `resource`). Not for a virtual
- * function, whose BARs stand in its physical function. Adds to *ret. -EBADMSG: text is malformed. */
+ * function, whose BARs stand in its physical function. Adds to *ret. -EBADMSG: text is
+ * malformed. */
 int pci_config_compare_bars(const PciConfig *found, const char *resource, PciComparison *ret);
 /* "nothing differs in 57 registers", or the differences: "Device Control at 0x078 is 0x2810, was
  * 0x2910"; malloc'd. */

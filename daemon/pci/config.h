@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * An image of a function's configuration space, possibly with holes, and the walk that says which registers are
- * wanted next: the reader (a worker) asks pci_config_want(), reads that range and gives it back, until nothing is
- * wanted. So only the dwords that are decoded are ever read, and only this layer knows which. All-ones, capability
- * loops and offsets out of range are normal input. Register names: <linux/pci_regs.h>.
+ * An image of a function's configuration space, possibly with holes, and the walk that says which
+ * registers are wanted next: the reader (a worker) asks pci_config_want(), reads that range and
+ * gives it back, until nothing is wanted. So only the dwords that are decoded are ever read, and
+ * only this layer knows which. All-ones, capability loops and offsets out of range are normal
+ * input. Register names: <linux/pci_regs.h>.
  */
 
 #include "base/cleanup.h"
@@ -30,8 +31,8 @@ uint8_t pci_config_u8(const PciConfig *c, size_t offset);
 uint16_t pci_config_u16(const PciConfig *c, size_t offset);
 uint32_t pci_config_u32(const PciConfig *c, size_t offset);
 
-/* The next range of dwords the decoder lacks. false: nothing more is wanted. Always makes progress: a range that
- * was answered (even with all-ones) is never wanted again. */
+/* The next range of dwords the decoder lacks. false: nothing more is wanted. Always makes progress:
+ * a range that was answered (even with all-ones) is never wanted again. */
 bool pci_config_want(const PciConfig *c, size_t *ret_offset, size_t *ret_n);
 
 /* Offset of the n-th (from 0) capability of this id; 0 when there is none. Bounded. */
@@ -44,6 +45,7 @@ typedef enum PciLiveness {
         PCI_LIVENESS_RRS,     /* Vendor ID reads 0001h: Request Retry Status, not ready yet */
         PCI_LIVENESS_ABSENT,  /* all-ones */
 } PciLiveness;
-/* By Vendor ID, and by the Command register where that is all-ones (VFs; drivers/pci/pci.c pci_dev_wait()). */
+/* By Vendor ID, and by the Command register where that is all-ones (VFs; drivers/pci/pci.c
+ * pci_dev_wait()). */
 PciLiveness pci_config_liveness(const PciConfig *c);
 const char *pci_liveness_to_string(PciLiveness l);

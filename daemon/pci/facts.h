@@ -2,9 +2,10 @@
 #pragma once
 
 /*
- * What is known about one PCI function. PciFacts holds what the daemon reads itself (small: there are thousands),
- * PciConfigFacts what was decoded of configuration space, PciLive the attributes that only a worker reads. Pure
- * memory; nothing here does I/O. A fact is present, absent ("n/a"), unreadable, or not read yet: see FactState.
+ * What is known about one PCI function. PciFacts holds what the daemon reads itself (small: there
+ * are thousands), PciConfigFacts what was decoded of configuration space, PciLive the attributes
+ * that only a worker reads. Pure memory; nothing here does I/O. A fact is present, absent ("n/a"),
+ * unreadable, or not read yet: see FactState.
  */
 
 #include "base/jsonx.h"
@@ -48,9 +49,9 @@ typedef struct PciResource {
 /* One per function; keep it small. Zero-initialised is "nothing read". */
 typedef struct PciFacts {
         PciAddress address;
-        bool has_parent;    /* false: on a root bus */
-        PciAddress parent;  /* upstream bridge */
-        char *path;         /* below /sys/devices, e.g. "pci0000:00/0000:00:01.0/0000:01:00.0"; owned */
+        bool has_parent;   /* false: on a root bus */
+        PciAddress parent; /* upstream bridge */
+        char *path; /* below /sys/devices, e.g. "pci0000:00/0000:00:01.0/0000:01:00.0"; owned */
 
         uint8_t state[_PCI_ATTRIBUTE_MAX]; /* FactState */
         uint8_t link_state[_PCI_LINK_MAX]; /* FactState */
@@ -82,16 +83,16 @@ int pci_facts_copy(const PciFacts *from, PciFacts *to); /* deep; 0 or -ENOMEM */
 /* Field for field, for change detection; ignores nothing. */
 bool pci_facts_equal(const PciFacts *a, const PciFacts *b);
 
-/* Text of a CACHED attribute, or NULL with the errno of the read (ENOENT: absent; else unreadable). Malformed
- * text makes the fact FACT_UNREADABLE; returns 0, or -EBADMSG then. Attributes that PciFacts does not hold
- * are ignored. */
+/* Text of a CACHED attribute, or NULL with the errno of the read (ENOENT: absent; else unreadable).
+ * Malformed text makes the fact FACT_UNREADABLE; returns 0, or -EBADMSG then. Attributes that
+ * PciFacts does not hold are ignored. */
 int pci_facts_set_attribute(PciFacts *f, PciAttribute a, const char *text, int error);
 /* Last component of a link's target; NULL with errno likewise. */
 int pci_facts_set_link(PciFacts *f, PciLink l, const char *target, int error);
 /* The sysfs path below /sys/devices, from which the parent follows. Takes a copy. */
 int pci_facts_set_path(PciFacts *f, const char *path);
-/* "00.0/03.1/00.0": the chain of device.function numbers from the root bus, domain first ("0000:00/…"),
- * independent of bus numbers. malloc'd. NULL on OOM. */
+/* "00.0/03.1/00.0": the chain of device.function numbers from the root bus, domain first
+ * ("0000:00/…"), independent of bus numbers. malloc'd. NULL on OOM. */
 char *pci_facts_port_path(const PciFacts *f);
 
 /* Base class 06h but 0680h ("other bridge"), which both chipset functions and NVSwitches have. */
@@ -144,9 +145,10 @@ typedef struct PciCapability {
 typedef struct PciConfigFacts {
         PciLiveness liveness;
         uint16_t size;          /* bytes of config space the kernel gives */
-        bool truncated;         /* a capability list looped, left the range or was too long, or a capability's
-                                 * registers read all-ones: what was not found may yet be there */
-        bool incomplete;        /* registers that are decoded were never read (short or unprivileged image) */
+        /* A capability list looped, left the range or was too long, or a capability's registers
+         * read all-ones: what was not found may yet be there. */
+        bool truncated;
+        bool incomplete;        /* registers that are decoded were never read (short image) */
         uint8_t header_type;    /* 0 or 1, multi-function bit cut */
         bool multi_function;
         uint16_t command, status;
@@ -184,17 +186,22 @@ typedef struct PciConfigFacts {
         bool has_pri; uint16_t pri_control, pri_status; uint32_t pri_max_requests, pri_allocated;
         bool has_pasid; uint16_t pasid_capabilities, pasid_control;
         bool has_sriov;
-        uint16_t sriov_control, sriov_initial_vfs, sriov_total_vfs, sriov_num_vfs, sriov_offset, sriov_stride,
-                sriov_vf_device;
+        uint16_t sriov_control, sriov_initial_vfs, sriov_total_vfs, sriov_num_vfs, sriov_offset,
+                sriov_stride, sriov_vf_device;
         uint8_t n_rebar;
-        struct { uint8_t bar, size_exponent; uint32_t sizes; } rebar[PCI_REBAR_MAX]; /* sizes bit k: 2^(20+k) */
+        struct {
+                uint8_t bar, size_exponent;
+                uint32_t sizes;
+        } rebar[PCI_REBAR_MAX]; /* sizes bit k: 2^(20+k) */
         uint8_t n_dvsec;
         struct { uint16_t vendor, id, revision, offset; } dvsec[PCI_DVSEC_MAX];
-        bool is_cxl; uint16_t cxl_capabilities, cxl_control, cxl_flexbus_status; /* DVSEC 1e98h ids 0 and 7 */
-        bool is_ccix;                                         /* DVSEC vendor 1e2ch */
+        bool is_cxl;
+        uint16_t cxl_capabilities, cxl_control, cxl_flexbus_status; /* DVSEC 1e98h ids 0 and 7 */
+        bool is_ccix;                                               /* DVSEC vendor 1e2ch */
 } PciConfigFacts;
 
-/* Decodes an image that wants nothing more. Never fails: what is missing or broken shows in the facts. */
+/* Decodes an image that wants nothing more. Never fails: what is missing or broken shows in the
+ * facts. */
 void pci_config_decode(const PciConfig *c, PciConfigFacts *ret);
 
 /* ---- attributes that only a worker reads ---- */
@@ -212,7 +219,8 @@ typedef struct PciLive {
 
 void pci_live_done(PciLive *l);
 int pci_live_set(PciLive *l, PciAttribute a, const char *text, int error);
-/* Binary VPD to the serial number ("SN" keyword of the read-only large resource); 0, -ENODATA, -EBADMSG. */
+/* Binary VPD to the serial number ("SN" keyword of the read-only large resource); 0, -ENODATA,
+ * -EBADMSG. */
 int pci_vpd_serial(const uint8_t *data, size_t n, char **ret);
 /* driver_override's text: NULL for "(null)" and "". */
 const char *pci_live_override(const PciLive *l);
@@ -233,14 +241,15 @@ typedef struct PciHolder { /* a process that holds the function's node or child 
 } PciHolder;
 
 typedef enum PciCriticalCode {
-        PCI_CRITICAL_MOUNT,    /* a mounted file system */
+        PCI_CRITICAL_MOUNT, /* a mounted file system */
         PCI_CRITICAL_SWAP,
-        PCI_CRITICAL_STORAGE,  /* a stack that is in use: dm, md, ZFS, btrfs member, kernel's exclusive open */
+        PCI_CRITICAL_STORAGE,        /* a stack that is in use: dm, md, ZFS, btrfs member, kernel's
+                                        exclusive open */
         PCI_CRITICAL_REMOTE_STORAGE, /* iSCSI or NVMe-oF session over this NIC */
-        PCI_CRITICAL_ROUTE,    /* a NIC that routes use */
-        PCI_CRITICAL_CONSOLE,  /* boot VGA, console */
-        PCI_CRITICAL_CHIPSET,  /* bridges, ISA, SMBus, system peripherals */
-        PCI_CRITICAL_MEMORY,   /* CXL memory in use as system RAM or region */
+        PCI_CRITICAL_ROUTE,          /* a NIC that routes use */
+        PCI_CRITICAL_CONSOLE,        /* boot VGA, console */
+        PCI_CRITICAL_CHIPSET,        /* bridges, ISA, SMBus, system peripherals */
+        PCI_CRITICAL_MEMORY,         /* CXL memory in use as system RAM or region */
         _PCI_CRITICAL_MAX,
 } PciCriticalCode;
 const char *pci_critical_to_string(PciCriticalCode c); /* "mount" … */
@@ -263,8 +272,9 @@ int pci_use_add_child(PciUse *u, const char *subsystem, const char *name);
 int pci_use_add_holder(PciUse *u, const PciHolder *h);
 int pci_use_add_critical(PciUse *u, PciCriticalCode code, const char *proof);
 
-/* Reasons that follow from facts alone (no I/O): bridges, ISA, SMBus, system peripherals, boot VGA. Functions of
- * classes 0680h and 0880h that can be reset (NVSwitch, DSA) are devices like others and get none. */
+/* Reasons that follow from facts alone (no I/O): bridges, ISA, SMBus, system peripherals, boot VGA.
+ * Functions of classes 0680h and 0880h that can be reset (NVSwitch, DSA) are devices like others
+ * and get none. */
 int pci_use_add_builtin_criticals(PciUse *u, const PciFacts *f);
 
 /* ---- topics of design §6 as JSON ---- */
@@ -289,7 +299,8 @@ typedef enum PciTopic {
 const char *pci_topic_to_string(PciTopic t);
 PciTopic pci_topic_from_string(const char *s);
 
-/* Everything known of one function, borrowed. Any but facts may be NULL: then its values say "not read yet". */
+/* Everything known of one function, borrowed. Any but facts may be NULL: then its values say "not
+ * read yet". */
 typedef struct PciView {
         const PciFacts *facts;
         const PciConfigFacts *config;
@@ -301,11 +312,12 @@ typedef struct PciView {
         const PciFacts *physfn;              /* of a VF: its physical function */
         const PciConfigFacts *physfn_config; /* PASID and PRI of a VF stand there */
         const struct NumaNodes *nodes;       /* pci/numa.h; all of the host's */
-        const char *variant;                 /* VFIO driver that would be used; "": none; NULL: not looked up */
-        const char *vpd_serial;              /* as once read; NULL: what live says */
+        const char *variant;    /* VFIO driver that would be used; "": none; NULL: not looked up */
+        const char *vpd_serial; /* as once read; NULL: what live says */
 } PciView;
-/* A new object; every value that is not known is the string "not read yet", "n/a" or "unreadable" (value true/false/
- * numbers where known). On OOM NULL, or a tree that json_to_text() refuses. Stable keys, documented in the client's
- * manual. What needs more than one function (group members, what else a reset hits, use of windows, errors enabled
- * along the path, NUMA distance, VFs) is for the caller to add. */
+/* A new object; every value that is not known is the string "not read yet", "n/a" or "unreadable"
+ * (value true/false/ numbers where known). On OOM NULL, or a tree that json_to_text() refuses.
+ * Stable keys, documented in the client's manual. What needs more than one function (group members,
+ * what else a reset hits, use of windows, errors enabled along the path, NUMA distance, VFs) is for
+ * the caller to add. */
 Json *pci_topic_to_json(const PciView *v, PciTopic t);

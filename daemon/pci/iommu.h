@@ -25,7 +25,7 @@ typedef struct IommuRegion {
 typedef struct IommuGroupFacts {
         uint32_t id;
         uint8_t type_state, regions_state; /* FactState */
-        char type[16];                     /* "DMA" "DMA-FQ" "identity" "blocked" "unmanaged" "unknown" */
+        char type[16]; /* "DMA" "DMA-FQ" "identity" "blocked" "unmanaged" "unknown" */
         size_t n_regions;
         IommuRegion *regions;              /* owned */
         bool noiommu;                      /* G/name is "vfio-noiommu" */
@@ -55,12 +55,13 @@ typedef struct IommuFacts {
         IommuKind kind;
         uint8_t registers_state; /* FactState */
         bool has_cap;
-        uint64_t cap, ecap;      /* VT-d; AMD: cap and features. registers_state is that of the second */
+        uint64_t cap, ecap; /* VT-d; AMD: cap and features. registers_state is that of the second */
 } IommuFacts;
 void iommu_facts_init(IommuFacts *i, const char *name);
 /* attribute: "cap" "ecap" "features". 0, -EBADMSG, -EINVAL for any other. */
 int iommu_facts_set_register(IommuFacts *i, const char *attribute, const char *text, int error);
-/* Each: 1 yes, 0 no, -ENODATA unknown. VT-d ecap: IR bit 3, SC bit 7, PASID bit 40, PRS bit 29, DT bit 2. */
+/* Each: 1 yes, 0 no, -ENODATA unknown. VT-d ecap: IR bit 3, SC bit 7, PASID bit 40, PRS bit 29, DT
+ * bit 2. */
 int iommu_facts_interrupt_remapping(const IommuFacts *i);
 int iommu_facts_snoop_control(const IommuFacts *i);
 int iommu_facts_pasid(const IommuFacts *i);

@@ -21,7 +21,8 @@ typedef struct NumaNodes {
 } NumaNodes;
 
 void numa_node_done(NumaNode *n);
-/* The attribute's text, or NULL with the errno of the read. 0, -EBADMSG (unreadable then), -ENOMEM. */
+/* The attribute's text, or NULL with the errno of the read. 0, -EBADMSG (unreadable then),
+ * -ENOMEM. */
 int numa_node_set_distances(NumaNode *n, const char *text, int error);
 /* Puts the nodes in order. */
 void numa_nodes_sort(NumaNodes *nodes);

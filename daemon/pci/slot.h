@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Hot-plug slots, /sys/bus/pci/slots/NAME. Mapped by `address` ("DDDD:BB:DD", no function), never by name. */
+/* Hot-plug slots, /sys/bus/pci/slots/NAME. Mapped by `address` ("DDDD:BB:DD", no function), never
+ * by name. */
 
 #include "pci/facts.h"
 

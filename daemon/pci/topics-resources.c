@@ -127,7 +127,8 @@ void topic_resources(const PciView *v, Json *j) {
         } else {
                 write_bars(v, j);
                 if (pci_facts_resource(f, PCI_RESOURCE_ROM)->size > 0)
-                        write_place(topic_add_object(j, "rom"), pci_facts_resource(f, PCI_RESOURCE_ROM));
+                        write_place(topic_add_object(j, "rom"),
+                                    pci_facts_resource(f, PCI_RESOURCE_ROM));
                 else
                         topic_set_state(j, "rom", FACT_ABSENT);
                 write_windows(f, j);

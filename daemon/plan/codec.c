@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The binary codec of journal records and worker messages. Numbers are little-endian; a string or blob is a 32-bit
- * length and its bytes, and the length 2^32-1 stands for NULL. Errors stick: a caller writes or reads a whole record
- * and asks once at the end. A decoder trusts nothing: lengths are compared with what is left before they are used,
- * counts with what a plan may hold, enumerations with their range.
+ * The binary codec of journal records and worker messages. Numbers are little-endian; a string or
+ * blob is a 32-bit length and its bytes, and the length 2^32-1 stands for NULL. Errors stick: a
+ * caller writes or reads a whole record and asks once at the end. A decoder trusts nothing: lengths
+ * are compared with what is left before they are used, counts with what a plan may hold,
+ * enumerations with their range.
  */
 
 #include "plan/codec.h"
@@ -321,7 +322,8 @@ static int decode_step(Decoder *d, Plan *p) {
         return d->error;
 }
 
-static int decode_plan_elements(Decoder *d, Plan *p, unsigned max, int (*element)(Decoder *, Plan *)) {
+static int decode_plan_elements(Decoder *d, Plan *p, unsigned max,
+                                int (*element)(Decoder *, Plan *)) {
         uint16_t n = decode_u16(d);
 
         if (n > max)

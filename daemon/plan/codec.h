@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The one binary codec of journal records and worker messages: little-endian, length-prefixed, bounded. A decoder
- * takes hostile bytes: it fails with -EBADMSG, never reads past the end, and demands that all bytes are used.
+ * The one binary codec of journal records and worker messages: little-endian, length-prefixed,
+ * bounded. A decoder takes hostile bytes: it fails with -EBADMSG, never reads past the end, and
+ * demands that all bytes are used.
  */
 
 #include "plan/plan.h"
@@ -38,7 +39,8 @@ uint16_t decode_u16(Decoder *d);
 uint32_t decode_u32(Decoder *d);
 uint64_t decode_u64(Decoder *d);
 const void *decode_bytes(Decoder *d, size_t max, size_t *ret_n); /* borrowed */
-/* Copies; NULL stays NULL. A string with a NUL inside or above max is -EBADMSG. 0 or the sticky error. */
+/* Copies; NULL stays NULL. A string with a NUL inside or above max is -EBADMSG. 0 or the sticky
+ * error. */
 int decode_string(Decoder *d, size_t max, char **ret);
 PciAddress decode_address(Decoder *d);
 int decode_plan(Decoder *d, Plan **ret);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A plan for people and for programs: one line for each step, and the JSON that `pciassignctl plan --json` shows.
- * The keys are part of the interface. Both are made from the same plan that is run, so they cannot promise
- * anything else.
+ * A plan for people and for programs: one line for each step, and the JSON that `pciassignctl plan
+ * --json` shows. The keys are part of the interface. Both are made from the same plan that is run,
+ * so they cannot promise anything else.
  */
 
 #include <assert.h>
@@ -20,9 +20,11 @@ static char *describe_setting(const Step *s, const char *address, const char *va
                 return strjoinf("let drivers %stake new virtual functions of %s by themselves",
                                 streq(value, "0") ? "not " : "", address);
         case STEP_SET_D3COLD:
-                return strjoinf("%s D3cold for %s", streq(value, "0") ? "forbid" : "allow", address);
+                return strjoinf("%s D3cold for %s", streq(value, "0") ? "forbid" : "allow",
+                                address);
         case STEP_SET_NOSNOOP:
-                return strjoinf("turn No Snoop of %s %s", address, streq(value, "0") ? "off" : "on");
+                return strjoinf("turn No Snoop of %s %s", address,
+                                streq(value, "0") ? "off" : "on");
         case STEP_SET_DOMAIN_TYPE:
                 return strjoinf("set the domain type of group %u to %s", s->group, value);
         case STEP_RESIZE_BAR:
@@ -42,13 +44,16 @@ static char *describe_device(const Step *s, const char *address) {
         case STEP_UNBIND:
                 return strjoinf("unbind %s from %s", address, strempty(s->value));
         case STEP_SET_OVERRIDE:
-                return isempty(s->value) ? strjoinf("clear the driver override of %s", address) :
-                                           strjoinf("set the driver override of %s to %s", address, s->value);
+                return isempty(s->value)
+                               ? strjoinf("clear the driver override of %s", address)
+                               : strjoinf("set the driver override of %s to %s", address, s->value);
         case STEP_PROBE:
-                return isempty(s->expect) ? strjoinf("let the kernel choose a driver for %s", address) :
-                                            strjoinf("bind %s to %s", address, s->expect);
+                return isempty(s->expect)
+                               ? strjoinf("let the kernel choose a driver for %s", address)
+                               : strjoinf("bind %s to %s", address, s->expect);
         case STEP_SET_NODE_OWNER:
-                return strjoinf("give the VFIO node of group %u to %s", s->group, strempty(s->value));
+                return strjoinf("give the VFIO node of group %u to %s", s->group,
+                                strempty(s->value));
         case STEP_TRIAL_ATTACH:
                 return strjoinf("try group %u in an IOMMU container", s->group);
         case STEP_RESET:
@@ -57,14 +62,17 @@ static char *describe_device(const Step *s, const char *address) {
         case STEP_AWAIT_READY:
                 return strjoinf("wait until %s answers", address);
         case STEP_SET_NUMVFS:
-                return strjoinf("set the number of virtual functions of %s to %s", address, strempty(s->value));
+                return strjoinf("set the number of virtual functions of %s to %s", address,
+                                strempty(s->value));
         case STEP_VERIFY:
-                return isempty(s->expect) ? strjoinf("verify %s in group %u", address, s->group) :
-                                            strjoinf("verify %s on %s in group %u", address, s->expect, s->group);
+                return isempty(s->expect) ? strjoinf("verify %s in group %u", address, s->group)
+                                          : strjoinf("verify %s on %s in group %u", address,
+                                                     s->expect, s->group);
         case STEP_HOLD_POWER:
-                return streq(strempty(s->value), "on") ? strjoinf("keep %s powered", address) :
-                                                         strjoinf("set the power control of %s to %s", address,
-                                                                  strempty(s->value));
+                return streq(strempty(s->value), "on")
+                               ? strjoinf("keep %s powered", address)
+                               : strjoinf("set the power control of %s to %s", address,
+                                          strempty(s->value));
         case STEP_SET_RESET_METHOD:
                 return strjoinf("set the reset methods of %s to %s", address, strempty(s->value));
         case STEP_TAKE_REFERENCE:
@@ -74,8 +82,9 @@ static char *describe_device(const Step *s, const char *address) {
         case STEP_HOOK:
                 return strjoinf("run hook %s for %s", strempty(s->expect), address);
         case STEP_COMMIT_STATE:
-                return isempty(s->expect) ? strjoinf("remove %s from the state directory", strempty(s->value)) :
-                                            strjoinf("record %s in the state directory", strempty(s->value));
+                return isempty(s->expect)
+                               ? strjoinf("remove %s from the state directory", strempty(s->value))
+                               : strjoinf("record %s in the state directory", strempty(s->value));
         case STEP_AWAIT_VFS:
                 return strjoinf("wait for %s virtual functions of %s", strempty(s->value), address);
         case STEP_SET_AUTOPROBE:
@@ -111,7 +120,8 @@ char *step_describe_undo(const Step *s) {
                 return undo[0] ? strjoinf("set the driver override of %s to %s", address, undo) :
                                  strjoinf("clear the driver override of %s", address);
         case STEP_PROBE:
-                return undo[0] ? strjoinf("unbind %s from %s", address, undo) : strjoinf("unbind %s", address);
+                return undo[0] ? strjoinf("unbind %s from %s", address, undo)
+                               : strjoinf("unbind %s", address);
         case STEP_SET_NODE_OWNER:
                 return strjoinf("give the VFIO node of group %u to %s", s->group, undo);
         case STEP_SET_NUMVFS:
@@ -121,8 +131,9 @@ char *step_describe_undo(const Step *s) {
         case STEP_SET_RESET_METHOD:
                 return strjoinf("set the reset methods of %s to %s", address, undo);
         case STEP_COMMIT_STATE:
-                return undo[0] ? strjoinf("put %s of the state directory back as it was", strempty(s->value)) :
-                                 strjoinf("remove %s from the state directory", strempty(s->value));
+                return undo[0] ? strjoinf("put %s of the state directory back as it was",
+                                          strempty(s->value))
+                               : strjoinf("remove %s from the state directory", strempty(s->value));
         case STEP_SET_AUTOPROBE:
         case STEP_SET_D3COLD:
         case STEP_SET_NOSNOOP:

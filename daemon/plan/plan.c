@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Building, copying and searching plans. A plan owns its strings; arrays grow, so a pointer to an element is good
- * until the next one is added. Nothing here reads the system: a plan says what shall be written, others write it.
+ * Building, copying and searching plans. A plan owns its strings; arrays grow, so a pointer to an
+ * element is good until the next one is added. Nothing here reads the system: a plan says what
+ * shall be written, others write it.
  */
 
 #include "plan/plan.h"
@@ -64,7 +65,8 @@ bool step_type_is_removal(StepType t) {
 }
 
 bool step_type_is_setting(StepType t) {
-        return t == STEP_SET_D3COLD || t == STEP_SET_NOSNOOP || t == STEP_SET_DOMAIN_TYPE || t == STEP_RESIZE_BAR;
+        return t == STEP_SET_D3COLD || t == STEP_SET_NOSNOOP || t == STEP_SET_DOMAIN_TYPE ||
+               t == STEP_RESIZE_BAR;
 }
 
 int step_parse_resize(const char *value, unsigned *ret_bar, unsigned *ret_size) {
@@ -73,7 +75,8 @@ int step_parse_resize(const char *value, unsigned *ret_bar, unsigned *ret_size) 
         assert(value);
         assert(ret_bar);
         assert(ret_size);
-        if (value[0] < '0' || value[0] > '5' || value[1] != '=' || parse_u32(value + 2, 10, 43, &size) < 0)
+        if (value[0] < '0' || value[0] > '5' || value[1] != '=' ||
+            parse_u32(value + 2, 10, 43, &size) < 0)
                 return -EINVAL;
         *ret_bar = (unsigned) (value[0] - '0');
         *ret_size = size;
@@ -141,7 +144,8 @@ Step *plan_add_step(Plan *p, StepType t, uint32_t group) {
         Step *s;
 
         assert(p);
-        if (p->n_steps >= PLAN_STEPS_MAX || ARRAY_RESERVE_ONE(p->steps, p->n_steps, p->steps_allocated) < 0)
+        if (p->n_steps >= PLAN_STEPS_MAX ||
+            ARRAY_RESERVE_ONE(p->steps, p->n_steps, p->steps_allocated) < 0)
                 return NULL;
         s = p->steps + p->n_steps++;
         *s = (Step) { .type = t, .group = group, .timeout_msec = PLAN_STEP_TIMEOUT_DEFAULT_MSEC };
@@ -162,8 +166,9 @@ Step *plan_add_device_step(Plan *p, StepType t, const PlanDevice *d) {
 
 bool step_is_cleaning(const Step *s) {
         assert(s);
-        return s->type == STEP_RESET || s->type == STEP_AWAIT_READY || s->type == STEP_COMPARE_CONFIG ||
-               s->type == STEP_HOOK || s->type == STEP_SET_RESET_METHOD;
+        return s->type == STEP_RESET || s->type == STEP_AWAIT_READY ||
+               s->type == STEP_COMPARE_CONFIG || s->type == STEP_HOOK ||
+               s->type == STEP_SET_RESET_METHOD;
 }
 
 int step_set(Step *s, const char *value, const char *undo, const char *expect) {

@@ -46,7 +46,8 @@ char *policy_key_expected(PolicyKey k) {
         case POLICY_TYPE_RESET:
                 return strjoinf("\"auto\", or an array of methods, each %s", words);
         case POLICY_TYPE_OWNERS:
-                return strdup("an array of at most 256 patterns or { \"owner\", \"users\", \"groups\" }");
+                return strdup(
+                        "an array of at most 256 patterns or { \"owner\", \"users\", \"groups\" }");
         case POLICY_TYPE_LIMIT:
                 return strjoinf("a number from 0 to %" PRIu64 ", or \"none\"", info->max);
         case POLICY_TYPE_DRIVER:
@@ -56,9 +57,10 @@ char *policy_key_expected(PolicyKey k) {
         case POLICY_TYPE_DURATION:
                 low = policy_duration_to_string(info->min);
                 high = policy_duration_to_string(info->max);
-                return low && high ? strjoinf("a duration from \"%s\" to \"%s\" (us, ms, s, min, h, d)",
-                                              low, high)
-                                   : NULL;
+                return low && high
+                               ? strjoinf("a duration from \"%s\" to \"%s\" (us, ms, s, min, h, d)",
+                                          low, high)
+                               : NULL;
         case POLICY_TYPE_HOOKS:
                 return strjoinf("an array of at most %u names of hooks", POLICY_HOOKS_MAX);
         case POLICY_TYPE_RATE:
@@ -75,9 +77,10 @@ char *policy_selector_expected(PolicySelector s) {
 
         switch (info->type) {
         case POLICY_SELECT_GLOB:
-                return strdup(s == POLICY_SELECTOR_ADDRESS
-                                      ? "an address or a pattern of addresses, such as \"0000:41:00.*\""
-                                      : "a pattern of at most 256 bytes");
+                return strdup(
+                        s == POLICY_SELECTOR_ADDRESS
+                                ? "an address or a pattern of addresses, such as \"0000:41:00.*\""
+                                : "a pattern of at most 256 bytes");
         case POLICY_SELECT_ID:
                 return strjoinf("four hexadecimal digits, such as %s", info->example);
         case POLICY_SELECT_CLASS:

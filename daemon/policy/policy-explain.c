@@ -29,7 +29,8 @@ static Json *number_to_json(PolicySelector s, uint64_t value, uint64_t mask) {
         case POLICY_SELECT_DSN:
                 for (unsigned i = 0; i < 8; i++)
                         (void) snprintf(text + (size_t) i * 3, 4, "%02x%s",
-                                        (unsigned) (value >> (56 - 8 * i) & 0xff), i < 7 ? "-" : "");
+                                        (unsigned) (value >> (56 - 8 * i) & 0xff),
+                                        i < 7 ? "-" : "");
                 break;
         case POLICY_SELECT_NODE:
                 return value == UINT64_MAX ? json_new_string("none") : json_new_u64(value);
@@ -186,10 +187,11 @@ static void set_origin(Json *j, const Policy *p, const PolicyRule *rule, PolicyK
         bool own = rule->set & UINT64_C(1) << k;
 
         if (rule != &p->defaults && own)
-                (void) json_set_string(j, "origin", rule->origins[k] ? rule->origins[k] : rule->name);
-        else
                 (void) json_set_string(j, "origin",
-                                       p->defaults.origins[k] ? p->defaults.origins[k] : "built in");
+                                       rule->origins[k] ? rule->origins[k] : rule->name);
+        else
+                (void) json_set_string(
+                        j, "origin", p->defaults.origins[k] ? p->defaults.origins[k] : "built in");
 }
 
 static Json *settings_to_json(const Policy *p, const PolicyRule *rule, const PolicyHost *host) {

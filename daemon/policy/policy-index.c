@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The index of a policy: for each address, vendor and device, vendor, base class and kind that rules
- * demand, the rules that do, in order. Each rule stands under the most telling of its selectors that
- * can be looked up, once for each alternative; a rule with none of them, or with too many
- * alternatives, is among those that are always looked at. So a look-up sees no rule that cannot
- * match by what is indexed, and misses none.
+ * The index of a policy: for each address, vendor and device, vendor, base class and kind that
+ * rules demand, the rules that do, in order. Each rule stands under the most telling of its
+ * selectors that can be looked up, once for each alternative; a rule with none of them, or with too
+ * many alternatives, is among those that are always looked at. So a look-up sees no rule that
+ * cannot match by what is indexed, and misses none.
  */
 
 #include <assert.h>

@@ -3,7 +3,8 @@
 /*
  * The table of keys and selectors in policy-keys.h. Nothing else in the tree spells a key, a word
  * or a built-in value. A key's force says what its value does on a host: enforced as long as the
- * assignment lasts, a refusal of what differs, a default that the owner can write back, or a report.
+ * assignment lasts, a refusal of what differs, a default that the owner can write back, or a
+ * report.
  */
 
 #include "policy/policy-keys.h"
@@ -23,7 +24,9 @@
 
 #define WORDS(name) static const PolicyWord name[]
 
-WORDS(assigns) = { { "allow", POLICY_ASSIGN_ALLOW, NULL }, { "deny", POLICY_ASSIGN_DENY, NULL }, {} };
+WORDS(assigns) = { { "allow", POLICY_ASSIGN_ALLOW, NULL },
+                   { "deny", POLICY_ASSIGN_DENY, NULL },
+                   {} };
 WORDS(groups) = { { "ask", POLICY_GROUP_ASK, NULL },
                   { "take-all", POLICY_GROUP_TAKE_ALL, NULL },
                   { "refuse", POLICY_GROUP_REFUSE, NULL },
@@ -58,8 +61,12 @@ WORDS(actions) = { { "rate-limit", POLICY_ERROR_RATE_LIMIT, NULL },
                    { "recover", POLICY_ERROR_RECOVER, NULL },
                    { "quarantine", POLICY_ERROR_QUARANTINE, NULL },
                    {} };
-WORDS(unplug_ends) = { { "force", POLICY_THEN_FORCE, NULL }, { "refuse", POLICY_THEN_REFUSE, NULL }, {} };
-WORDS(release_ends) = { { "wait", POLICY_THEN_WAIT, NULL }, { "end", POLICY_THEN_FORCE, NULL }, {} };
+WORDS(unplug_ends) = { { "force", POLICY_THEN_FORCE, NULL },
+                       { "refuse", POLICY_THEN_REFUSE, NULL },
+                       {} };
+WORDS(release_ends) = { { "wait", POLICY_THEN_WAIT, NULL },
+                        { "end", POLICY_THEN_FORCE, NULL },
+                        {} };
 WORDS(returns) = { { "hold", POLICY_RETURN_HOLD, NULL },
                    { "reassign", POLICY_RETURN_REASSIGN, NULL },
                    {} };
@@ -99,6 +106,7 @@ WORDS(arrivals) = { { "leave", POLICY_LEAVE, NULL },
                         "the recovery ladder, quarantine the device if that fails.",               \
         }
 
+/* clang-format off */
 static const PolicyKeyInfo keys[_POLICY_KEY_MAX] = {
         [POLICY_KEY_ASSIGN] = {
                 .path = "assign", .type = POLICY_TYPE_CHOICE, .words = assigns, FIELD(assign),
@@ -297,6 +305,7 @@ static const PolicyKeyInfo keys[_POLICY_KEY_MAX] = {
                         "start or plugged in.",
         },
 };
+/* clang-format on */
 
 const PolicyKeyInfo *policy_key_info(PolicyKey k) {
         assert((unsigned) k < _POLICY_KEY_MAX);

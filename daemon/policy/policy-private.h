@@ -129,7 +129,8 @@ bool policy_walk_next(const PolicyReader *x, const PolicyValue *container, Polic
 
 /* Notes a problem at the value: what was found is the value itself. Always false. */
 bool policy_wrong(PolicyReader *x, const PolicyValue *v, const char *format, ...) _printf_(3, 4);
-/* … or is what `found` says, at the value's key; both are taken, NULL stands for a failed allocation. */
+/* … or is what `found` says, at the value's key; both are taken, NULL stands for a failed
+ * allocation. */
 bool policy_wrong_key(PolicyReader *x, const PolicyValue *v, char *found, char *expected);
 void policy_problem_add(PolicyReader *x, size_t at, char *pointer, char *found, char *expected);
 

@@ -2,8 +2,8 @@
 
 /*
  * What is wrong with a file: the place (file, line, column, JSON pointer), what was found and what
- * was expected. All problems of all files are collected, up to a bound; what lies beyond is counted.
- * Text of the file is shown escaped and cut, since it may be anything.
+ * was expected. All problems of all files are collected, up to a bound; what lies beyond is
+ * counted. Text of the file is shown escaped and cut, since it may be anything.
  */
 
 #include <assert.h>

@@ -186,8 +186,8 @@ static bool read_name(PolicyReader *x, const PolicyValue *v, PolicyRule *rule) {
         case -EEXIST: {
                 const PolicyRule *other = hashmap_get(x->names, rule->name);
 
-                return policy_wrong(x, v, "a name that no other rule has: %s:%u has it", other->file,
-                                    other->line);
+                return policy_wrong(x, v, "a name that no other rule has: %s:%u has it",
+                                    other->file, other->line);
         }
         default:
                 x->failed = true;
@@ -257,9 +257,10 @@ static void read_rule(PolicyReader *x, const PolicyValue *v) {
         read_object(x, &t, POLICY_OBJECT_RULE, v, &seen);
 }
 
-/* One element of an array of the document, as soon as it is read: rules are many, and what is wanted
- * of one is kept when the next one comes. */
-static int take_element(const char *key, size_t index, Json *element, size_t place, void *userdata) {
+/* One element of an array of the document, as soon as it is read: rules are many, and what is
+ * wanted of one is kept when the next one comes. */
+static int take_element(const char *key, size_t index, Json *element, size_t place,
+                        void *userdata) {
         PolicyReader *x = userdata;
         const PolicyValue document = {}, rules = { .up = &document, .key = "rules" };
         const PolicyValue v = { .up = &rules, .json = element, .index = index, .place = place };
@@ -335,9 +336,10 @@ static void note_syntax(PolicyReader *x, int error) {
         else
                 found = strjoinf("byte 0x%02x", (uint8_t) x->text->text[at]);
         policy_problem_add(x, at, strdup(""), found,
-                           error == -E2BIG ? strjoinf("at most %u containers in each other and %u bytes",
-                                                      DEPTH_LIMIT, POLICY_FILE_MAX)
-                                           : strdup("JSON (RFC 8259; comments are allowed)"));
+                           error == -E2BIG
+                                   ? strjoinf("at most %u containers in each other and %u bytes",
+                                              DEPTH_LIMIT, POLICY_FILE_MAX)
+                                   : strdup("JSON (RFC 8259; comments are allowed)"));
 }
 
 /* Rules are checked before what stands around them: the file's problems in order of the text. */
@@ -373,7 +375,8 @@ int policy_file_read(PolicyReader *x, const PolicyText *text) {
         if (!x->file)
                 return -ENOMEM;
         if (text->error < 0) {
-                policy_problem_add(x, 0, strdup(""), strdup(strempty(strerrordesc_np(-text->error))),
+                policy_problem_add(x, 0, strdup(""),
+                                   strdup(strempty(strerrordesc_np(-text->error))),
                                    strdup("a file that can be read"));
                 return x->failed ? -ENOMEM : 0;
         }

@@ -203,7 +203,8 @@ bool policy_match_read(PolicyReader *x, const PolicyValue *v, PolicyCompiled *ru
                         good = false;
                         continue;
                 }
-                for (; at > 0 && list[at - 1].selector > s; at--) /* no selector twice: JSON has no key twice */
+                for (; at > 0 && list[at - 1].selector > s;
+                     at--) /* no selector twice: JSON has no key twice */
                         list[at] = list[at - 1];
                 list[at] = c;
                 n++;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The selectors of policy-keys.h: the rows of the table that say which devices a rule is about. Their
- * order is that of evaluation, so what costs a comparison of numbers stands before what costs a
- * pattern.
+ * The selectors of policy-keys.h: the rows of the table that say which devices a rule is about.
+ * Their order is that of evaluation, so what costs a comparison of numbers stands before what costs
+ * a pattern.
  */
 
 #include <assert.h>
@@ -59,7 +59,8 @@ static const PolicySelectorInfo selectors[_POLICY_SELECTOR_MAX] = {
         [POLICY_SELECTOR_CLASS] = { "class", POLICY_SELECT_CLASS, NULL, "\"0302\"",
                                     "Class code, or its first two or four digits." },
         [POLICY_SELECTOR_KIND] = { "kind", POLICY_SELECT_WORD, kinds, "\"gpu\"",
-                                   "What the class code makes of it, as `list` shows it; \"cxl\" is "
+                                   "What the class code makes of it, as `list` shows it; \"cxl\" "
+                                   "is "
                                    "every function with a CXL DVSEC." },
         [POLICY_SELECTOR_NUMA_NODE] = { "numa-node", POLICY_SELECT_NODE, NULL, "0",
                                         "NUMA node, or \"none\"." },
@@ -77,9 +78,9 @@ static const PolicySelectorInfo selectors[_POLICY_SELECTOR_MAX] = {
         [POLICY_SELECTOR_SLOT] = { "slot", POLICY_SELECT_GLOB, NULL, "\"GPU*\"", "Physical slot." },
         [POLICY_SELECTOR_LABEL] = { "label", POLICY_SELECT_GLOB, NULL, "\"Embedded NIC 1\"",
                                     "Label that the firmware gives it." },
-        [POLICY_SELECTOR_PORT_PATH] = { "port-path", POLICY_SELECT_GLOB, NULL,
-                                        "\"0000:00/03.1/*\"",
-                                        "Device and function numbers from the root bus on, which no "
+        [POLICY_SELECTOR_PORT_PATH] = { "port-path", POLICY_SELECT_GLOB, NULL, "\"0000:00/03.1/*\"",
+                                        "Device and function numbers from the root bus on, which "
+                                        "no "
                                         "renumbering of buses changes." },
 };
 

@@ -326,7 +326,8 @@ static bool read_duration(PolicyReader *x, PolicyKey k, const PolicyValue *v, vo
 /* A file name and nothing else: no way out of hooks.d. */
 static bool is_hook_name(const char *s) {
         return s && strlen(s) < POLICY_HOOK_NAME_MAX && s[0] && s[0] != '.' &&
-               s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == 0;
+               s[strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] ==
+                       0;
 }
 
 static bool read_hooks(PolicyReader *x, PolicyKey k, const PolicyValue *v, void *to) {
@@ -503,8 +504,9 @@ Json *policy_value_to_json(PolicyKey k, const PolicySettings *s) {
         case POLICY_TYPE_OWNERS:
                 return owners_to_json(from);
         case POLICY_TYPE_LIMIT:
-                return *(const uint32_t *) from == UINT32_MAX ? json_new_string("none")
-                                                              : json_new_u64(*(const uint32_t *) from);
+                return *(const uint32_t *) from == UINT32_MAX
+                               ? json_new_string("none")
+                               : json_new_u64(*(const uint32_t *) from);
         case POLICY_TYPE_DRIVER:
                 return json_new_string(s->driver ? s->driver : "auto");
         case POLICY_TYPE_SIZE:

@@ -40,7 +40,11 @@ typedef enum PolicyGroup {
         POLICY_GROUP_TAKE_ALL, /* the rule consents for the caller */
         POLICY_GROUP_REFUSE,   /* a group with mates that need parking is refused */
 } PolicyGroup;
-typedef enum PolicyArrival { POLICY_LEAVE, POLICY_HOLD, POLICY_CLAIM } PolicyArrival; /* present, inserted */
+typedef enum PolicyArrival {
+        POLICY_LEAVE,
+        POLICY_HOLD,
+        POLICY_CLAIM
+} PolicyArrival; /* present, inserted */
 typedef enum PolicyReturn { POLICY_RETURN_HOLD, POLICY_RETURN_REASSIGN } PolicyReturn;
 typedef enum PolicySwitch { POLICY_SWITCH_LEAVE, POLICY_SWITCH_OFF, POLICY_SWITCH_ON } PolicySwitch;
 typedef enum PolicyThen { POLICY_THEN_WAIT, POLICY_THEN_FORCE, POLICY_THEN_REFUSE } PolicyThen;
@@ -97,7 +101,7 @@ typedef struct PolicyHooks {
 typedef struct PolicySettings {
         PolicyAssign assign;
         PolicyOwners owners;
-        uint32_t limit;          /* requested functions per owner under this rule; UINT32_MAX: none */
+        uint32_t limit; /* requested functions per owner under this rule; UINT32_MAX: none */
         PolicyGroup group;
         const char *driver;      /* NULL: "auto", by the kernel's vfio_pci: aliases */
         unsigned lifetimes;      /* bit (1 << Lifetime) */

@@ -98,7 +98,8 @@ static const char *const reasons[_BLOCKER_MAX] = {
         [BLOCKER_POLICY_DRIVER] = "has its driver chosen by a rule",
         [BLOCKER_POLICY_GROUP] = "is given by a rule only without other functions of its group",
         [BLOCKER_POLICY_IOMMU] = "cannot have the domain type that a rule asks for",
-        [BLOCKER_POLICY_COHERENCY] = "is behind an IOMMU without the coherency that a rule asks for",
+        [BLOCKER_POLICY_COHERENCY] =
+                "is behind an IOMMU without the coherency that a rule asks for",
         [BLOCKER_POLICY_REMAPPING] = "lacks the interrupt remapping that a rule asks for",
         [BLOCKER_POLICY_P2P] = "can be reached by a function of its group, which a rule denies",
         [BLOCKER_POLICY_ATS] = "has ATS, which a rule denies",

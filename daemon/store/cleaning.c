@@ -65,7 +65,8 @@ int store_add_cleaning(Store *s, const char *device, const char *record) {
         if (r < 0 && r != -ENOENT && r != -EBADMSG && r != -E2BIG)
                 return r;
         text = strjoinf("%s%s\n", r >= 0 ? skip_oldest(before) : "", record);
-        return text ? write_file_atomic_at(directory, device, text, strlen(text), 0600, false) : -ENOMEM;
+        return text ? write_file_atomic_at(directory, device, text, strlen(text), 0600, false)
+                    : -ENOMEM;
 }
 
 int store_read_cleaning(Store *s, const char *device, char **ret) {

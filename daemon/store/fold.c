@@ -80,7 +80,8 @@ static void drop_if_gone(Fold *f, FoldEntry *e) {
 }
 
 /* Takes the encoder's bytes; e NULL: the entry goes. */
-static int stage_one(Fold *f, char kind, const char *name, uint16_t type, Encoder *e, FoldChanges *changes) {
+static int stage_one(Fold *f, char kind, const char *name, uint16_t type, Encoder *e,
+                     FoldChanges *changes) {
         FoldChange *c = changes->change + (changes->change[0].entry ? 1 : 0);
         FoldEntry *entry;
         int r;
@@ -210,7 +211,8 @@ int fold_records(const Fold *f, Encoder *ret_first, JournalRecord **ret, size_t 
         record_next_job(ret_first, f->next_job);
         if (ret_first->error < 0)
                 return ret_first->error;
-        records[0] = (JournalRecord) { JOURNAL_VERSION, RECORD_NEXT_JOB, 0, ret_first->data, ret_first->size };
+        records[0] = (JournalRecord){ JOURNAL_VERSION, RECORD_NEXT_JOB, 0, ret_first->data,
+                                      ret_first->size };
         HASHMAP_FOREACH(e, f->entries)
                 records[n++] = (JournalRecord) { JOURNAL_VERSION, e->type, 0, e->payload, e->size };
         *ret = TAKE_PTR(records);
@@ -223,7 +225,8 @@ static int state_add(StoredState *s, RecordContent *c) {
                 StoredPlan *p = s->open_plans + s->n_open_plans++;
 
                 p->plan = TAKE_PTR(c->plan);
-                (void) string_copy(p->assignment, sizeof(p->assignment), c->assignment_id); /* fits, as decoded */
+                (void) string_copy(p->assignment, sizeof(p->assignment),
+                                   c->assignment_id); /* fits, as decoded */
         } else if (c->assignment)
                 s->assignments[s->n_assignments++] = TAKE_PTR(c->assignment);
         else if (c->text) {
@@ -233,7 +236,8 @@ static int state_add(StoredState *s, RecordContent *c) {
                         return -ENOMEM;
                 s->quarantined[s->n_quarantined++] = line;
         } else if (c->boot_id)
-                (void) string_copy(s->boot_id, sizeof(s->boot_id), c->boot_id); /* fits, as decoded */
+                (void) string_copy(s->boot_id, sizeof(s->boot_id),
+                                   c->boot_id); /* fits, as decoded */
         return 0;
 }
 

@@ -17,7 +17,8 @@ typedef struct Fold {
 int fold_init(Fold *f);
 void fold_done(Fold *f);
 
-/* What a record changed, so that it can be taken back without an allocation when it could not be appended. */
+/* What a record changed, so that it can be taken back without an allocation when it could not be
+ * appended. */
 typedef struct FoldChange {
         FoldEntry *entry; /* NULL: none */
         uint8_t *old_payload;

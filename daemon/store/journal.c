@@ -3,9 +3,9 @@
 /*
  * Framed, checksummed, appended. What holds here:
  *
- * - A record counts only when its magic, version, length, checksum and a growing sequence number say
- *   so; everything else is damage, counted and skipped, and a damaged record does not hide the ones
- *   behind it.
+ * - A record counts only when its magic, version, length, checksum and a growing sequence number
+ * say so; everything else is damage, counted and skipped, and a damaged record does not hide the
+ * ones behind it.
  * - An append that fails is cut off again. When that fails too, or after a failed fdatasync (the
  *   kernel may have dropped the dirty page, and a second fdatasync would "succeed"), the file is
  *   poisoned: it is never appended to again, a rewrite makes a fresh one.
@@ -34,7 +34,8 @@
 #define VAIN_MAX ((size_t) 64 << 20)
 
 /* 1: a whole record stands at the start; 0: none does; -EPROTONOSUPPORT. */
-static int record_parse(const uint8_t *data, size_t n, uint64_t after, size_t *vain, JournalRecord *ret) {
+static int record_parse(const uint8_t *data, size_t n, uint64_t after, size_t *vain,
+                        JournalRecord *ret) {
         Decoder d = DECODER(data, MIN(n, (size_t) JOURNAL_HEADER_SIZE));
         uint32_t magic = decode_u32(&d);
         uint16_t version = decode_u16(&d), type = decode_u16(&d);
@@ -76,7 +77,8 @@ static size_t trim_zeros(const uint8_t *data, size_t from, size_t to) {
         return to;
 }
 
-int journal_scan(const uint8_t *data, size_t n, JournalHandler handler, void *userdata, JournalScan *ret) {
+int journal_scan(const uint8_t *data, size_t n, JournalHandler handler, void *userdata,
+                 JournalScan *ret) {
         JournalScan scan = {};
         size_t position = 0, vain = 0;
         int r;
@@ -119,7 +121,8 @@ static int check_ours(int fd) {
                 return -errno;
         if (S_ISDIR(st.st_mode))
                 return -EISDIR;
-        if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1 || (st.st_mode & 022))
+        if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1 ||
+            (st.st_mode & 022))
                 return -EPERM;
         return 0;
 }
@@ -135,7 +138,8 @@ int journal_open(Journal *j, JournalHandler handler, void *userdata, JournalScan
         assert(j);
         assert(ret);
         /* O_NONBLOCK: somebody's FIFO in the file's place must not stop us. */
-        fd = openat(j->dir_fd, JOURNAL_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        fd = openat(j->dir_fd, JOURNAL_FILE,
+                    O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
         if (fd < 0 && errno != ENOENT)
                 return -errno;
         if (fd >= 0) {
@@ -172,7 +176,8 @@ void journal_close(Journal *j) {
 bool journal_has_room(const Journal *j, size_t payload_size) {
         assert(j);
         return j->fd >= 0 && !j->poisoned && j->end <= j->allocated &&
-               payload_size <= JOURNAL_PAYLOAD_MAX && j->allocated - j->end >= JOURNAL_HEADER_SIZE + payload_size;
+               payload_size <= JOURNAL_PAYLOAD_MAX &&
+               j->allocated - j->end >= JOURNAL_HEADER_SIZE + payload_size;
 }
 
 /* Zeros from the end of the file up to `size`, so that an append needs no new block. */
@@ -209,7 +214,8 @@ static int pwrite_all(int fd, const uint8_t *data, size_t n, size_t offset) {
         return 0;
 }
 
-static int write_record(int fd, size_t offset, uint16_t type, uint64_t sequence, const void *payload, size_t n) {
+static int write_record(int fd, size_t offset, uint16_t type, uint64_t sequence,
+                        const void *payload, size_t n) {
         _cleanup_encoder_ Encoder e = {};
         uint8_t *whole;
 
@@ -268,12 +274,14 @@ int journal_append(Journal *j, uint16_t type, const void *payload, size_t n) {
         return 0;
 }
 
-static int fill(int fd, const JournalRecord *records, size_t n_records, uint64_t sequence, size_t *ret_end) {
+static int fill(int fd, const JournalRecord *records, size_t n_records, uint64_t sequence,
+                size_t *ret_end) {
         size_t end = 0;
         int r;
 
         for (size_t i = 0; i < n_records; i++) {
-                r = write_record(fd, end, records[i].type, ++sequence, records[i].payload, records[i].size);
+                r = write_record(fd, end, records[i].type, ++sequence, records[i].payload,
+                                 records[i].size);
                 if (r < 0)
                         return r;
                 end += JOURNAL_HEADER_SIZE + records[i].size;
@@ -291,13 +299,15 @@ int journal_rewrite(Journal *j, const JournalRecord *records, size_t n_records, 
         assert(records || n_records == 0);
         for (size_t i = 0; i < n_records; i++)
                 size += JOURNAL_HEADER_SIZE + records[i].size;
-        /* Twice what lives, so that the cost of rewriting is spread over as many bytes of appending. */
+        /* Twice what lives, so that the cost of rewriting is spread over as many bytes of
+         * appending. */
         size = MAX(size * 2, JOURNAL_SIZE_MIN);
         if (size > JOURNAL_SIZE_MAX)
                 return -EFBIG;
         if (unlinkat(j->dir_fd, JOURNAL_FILE_NEW, 0) < 0 && errno != ENOENT)
                 return -errno;
-        fd = openat(j->dir_fd, JOURNAL_FILE_NEW, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        fd = openat(j->dir_fd, JOURNAL_FILE_NEW, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    0600);
         if (fd < 0)
                 return -errno;
         r = preallocate(fd, 0, size);
@@ -308,7 +318,8 @@ int journal_rewrite(Journal *j, const JournalRecord *records, size_t n_records, 
         if (r >= 0 && renameat(j->dir_fd, JOURNAL_FILE_NEW, j->dir_fd, JOURNAL_FILE) < 0)
                 r = -errno;
         if (r < 0) {
-                (void) unlinkat(j->dir_fd, JOURNAL_FILE_NEW, 0); /* the first error is the one to tell */
+                (void) unlinkat(j->dir_fd, JOURNAL_FILE_NEW,
+                                0); /* the first error is the one to tell */
                 return r;
         }
         (void) safe_close(j->fd);

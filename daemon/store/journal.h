@@ -2,11 +2,13 @@
 #pragma once
 
 /*
- * The journal file: framed records, appended. Knows nothing of what stands in them. One record, little-endian:
+ * The journal file: framed records, appended. Knows nothing of what stands in them. One record,
+ * little-endian:
  *
  *   u32 magic  u16 version  u16 type  u32 length  u64 sequence  u32 crc  payload
  *
- * crc is CRC-32C over the header before it and the payload. The file is preallocated with zeros; zeros end it.
+ * crc is CRC-32C over the header before it and the payload. The file is preallocated with zeros;
+ * zeros end it.
  */
 
 #include "base/cleanup.h"
@@ -35,16 +37,18 @@ typedef struct JournalScan {
         uint64_t sequence; /* of the last good record */
 } JournalScan;
 
-/* Reads hostile bytes. What is damaged is skipped up to the next record that is whole and newer than the last one.
- * -EPROTONOSUPPORT for a whole record of a version that this program does not know: nothing may be cut then. */
-int journal_scan(const uint8_t *data, size_t n, JournalHandler handler, void *userdata, JournalScan *ret);
+/* Reads hostile bytes. What is damaged is skipped up to the next record that is whole and newer
+ * than the last one. -EPROTONOSUPPORT for a whole record of a version that this program does not
+ * know: nothing may be cut then. */
+int journal_scan(const uint8_t *data, size_t n, JournalHandler handler, void *userdata,
+                 JournalScan *ret);
 
 typedef struct Journal {
         int dir_fd; /* borrowed */
         int fd;
         uint64_t sequence;      /* of the last record */
         size_t end, allocated;
-        bool poisoned;          /* the file may hold what nobody was told of: only a rewrite helps */
+        bool poisoned; /* the file may hold what nobody was told of: only a rewrite helps */
 } Journal;
 #define JOURNAL_INIT(dir) ((Journal) { .dir_fd = (dir), .fd = -EBADF })
 

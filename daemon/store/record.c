@@ -158,7 +158,8 @@ static void decode_text(Decoder *d, size_t max, char **ret) {
 }
 
 static bool id_is_valid(const char *s) {
-        return s && strlen(s) == ASSIGNMENT_ID_MAX - 1 && strspn(s, "0123456789abcdef") == ASSIGNMENT_ID_MAX - 1;
+        return s && strlen(s) == ASSIGNMENT_ID_MAX - 1 &&
+               strspn(s, "0123456789abcdef") == ASSIGNMENT_ID_MAX - 1;
 }
 
 static void decode_id(Decoder *d, char **ret) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What stands in the journal's records, and the state that they fold into. Hostile bytes are -EBADMSG. */
+/* What stands in the journal's records, and the state that they fold into. Hostile bytes are
+ * -EBADMSG. */
 
 #include "model/model.h"
 #include "plan/codec.h"
@@ -37,7 +38,8 @@ typedef struct RecordContent {
         char *plan_id, *assignment_id, *device, *text, *boot_id;
         uint8_t outcome;
         Assignment *assignment;
-        uint64_t next_job; /* a job number that must not be given again is below it; 0: says nothing */
+        uint64_t next_job; /* a job number that must not be given again is below it; 0: says
+                            * nothing */
 } RecordContent;
 int record_decode(const JournalRecord *record, RecordContent *ret);
 void record_content_done(RecordContent *c);

@@ -2,8 +2,8 @@
 
 /*
  * All that is kept, gathered from files: each is taken, or told as a problem with its name and the
- * reason, and passed over. A file must be the one that its content would be written to: a copy under
- * another name is no second owner. Lives of the gathered things are here too. No I/O.
+ * reason, and passed over. A file must be the one that its content would be written to: a copy
+ * under another name is no second owner. Lives of the gathered things are here too. No I/O.
  */
 
 #include <assert.h>
@@ -70,7 +70,8 @@ static const char *reason_text(int error) {
         case -EPROTONOSUPPORT:
                 return "a newer version wrote it; start that version, or move the file away";
         case -EBADMSG:
-                return "its content is damaged; restore it, or move it away once its device was looked at";
+                return "its content is damaged; restore it, or move it away once its device was "
+                       "looked at";
         case -EEXIST:
                 return "its content belongs to another file name; move it away";
         default:
@@ -117,7 +118,8 @@ static int add_reservation(KeptState *s, const char *name, const char *text, siz
         if (r < 0)
                 return r;
         kept_reservation_name(kept.id, expected);
-        r = streq(expected, name) ? ARRAY_RESERVE_ONE(s->reservations, s->n_reservations, s->reservations_allocated)
+        r = streq(expected, name) ? ARRAY_RESERVE_ONE(s->reservations, s->n_reservations,
+                                                      s->reservations_allocated)
                                   : -EEXIST;
         if (r < 0) {
                 kept_reservation_done(&kept);

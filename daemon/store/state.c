@@ -66,7 +66,8 @@ int device_identity_of(const Device *d, DeviceIdentity *ret) {
         i.subsystem_vendor = d->facts.subsystem_vendor;
         i.subsystem_device = d->facts.subsystem_device;
         /* 0 and all-ones are what a card without a number, or without an answer, shows. */
-        i.has_dsn = d->config && d->config->has_dsn && d->config->dsn != 0 && d->config->dsn != UINT64_MAX;
+        i.has_dsn = d->config && d->config->has_dsn && d->config->dsn != 0 &&
+                    d->config->dsn != UINT64_MAX;
         i.dsn = i.has_dsn ? d->config->dsn : 0;
         *ret = i;
         return 0;
@@ -91,7 +92,8 @@ int device_identity_copy(const DeviceIdentity *i, DeviceIdentity *ret) {
 bool device_identity_same_card(const DeviceIdentity *a, const DeviceIdentity *b) {
         assert(a);
         assert(b);
-        if (a->vendor != b->vendor || a->device != b->device || a->subsystem_vendor != b->subsystem_vendor ||
+        if (a->vendor != b->vendor || a->device != b->device ||
+            a->subsystem_vendor != b->subsystem_vendor ||
             a->subsystem_device != b->subsystem_device)
                 return false;
         if (a->has_dsn && b->has_dsn && a->dsn != b->dsn)
@@ -108,7 +110,8 @@ bool device_identity_same_place(const DeviceIdentity *a, const DeviceIdentity *b
 /* A number that both know; that it is the same one was seen before. The functions of one card may
  * share their serial: the last component of the place tells them apart. */
 static bool share_serial(const DeviceIdentity *a, const DeviceIdentity *b) {
-        const char *x = strrchr(strempty(a->port_path), '/'), *y = strrchr(strempty(b->port_path), '/');
+        const char *x = strrchr(strempty(a->port_path), '/'),
+                   *y = strrchr(strempty(b->port_path), '/');
 
         if (!x || !y || !streq(x, y))
                 return false;
@@ -130,7 +133,8 @@ bool kept_device_name(const DeviceIdentity *i, char ret[STATE_NAME_MAX]) {
         int n;
 
         for (size_t k = 0; k < ELEMENTSOF(ids); k++)
-                h = hash_bytes(hash_bytes(h, &(uint8_t) { ids[k] & 0xff }, 1), &(uint8_t) { ids[k] >> 8 }, 1);
+                h = hash_bytes(hash_bytes(h, &(uint8_t){ ids[k] & 0xff }, 1),
+                               &(uint8_t){ ids[k] >> 8 }, 1);
         for (unsigned k = 0; k < 64; k += 8)
                 h = hash_bytes(h, &(uint8_t) { (uint8_t) (dsn >> k) }, 1);
         h = hash_bytes(h, serial, strlen(serial) + 1);
@@ -232,7 +236,8 @@ static Json *reservation_to_json(const KeptReservation *r) {
                 (void) json_set_strv(j, "labels", r->labels);
         if (r->request_id) {
                 (void) json_set_string(j, "request-id", r->request_id);
-                (void) json_set_stringf(j, "request-hash", "%016llx", (unsigned long long) r->request_hash);
+                (void) json_set_stringf(j, "request-hash", "%016llx",
+                                        (unsigned long long) r->request_hash);
         }
         (void) json_set_bool(j, "by-node", r->by_node);
         if (r->force)
@@ -292,7 +297,8 @@ static int unseal(const char *text, size_t n, Json **ret) {
 
         if (n < PREFIX_SIZE || n > STATE_FILE_MAX)
                 return -EBADMSG;
-        (void) snprintf(prefix, sizeof(prefix), PREFIX_FORMAT, crc32c(0, text + PREFIX_SIZE, n - PREFIX_SIZE));
+        (void) snprintf(prefix, sizeof(prefix), PREFIX_FORMAT,
+                        crc32c(0, text + PREFIX_SIZE, n - PREFIX_SIZE));
         if (memcmp(prefix, text, PREFIX_SIZE) != 0)
                 return -EBADMSG;
         r = json_parse(text, n, limits, &j, NULL, NULL);
@@ -325,7 +331,8 @@ static int get_hex(const Json *j, const char *key, uint64_t *ret) {
 
         if (r <= 0)
                 return r < 0 ? -EBADMSG : 0;
-        if (strlen(s) != 16 || strspn(s, "0123456789abcdef") != 16 || parse_u64(s, 16, UINT64_MAX, ret) < 0)
+        if (strlen(s) != 16 || strspn(s, "0123456789abcdef") != 16 ||
+            parse_u64(s, 16, UINT64_MAX, ret) < 0)
                 return -EBADMSG;
         return 1;
 }
@@ -364,11 +371,13 @@ static int identity_parse(const Json *j, DeviceIdentity *i) {
         return r < 0 ? r : get_text(j, "vpd-serial", SERIAL_MAX, &i->vpd_serial);
 }
 
-#define IDENTITY_KEYS "port-path", "vendor", "device", "subsystem-vendor", "subsystem-device", "dsn", "vpd-serial"
+#define IDENTITY_KEYS \
+        "port-path", "vendor", "device", "subsystem-vendor", "subsystem-device", "dsn", "vpd-serial"
 
 static int device_fields(const Json *j, KeptDevice *d) {
         static const char *const keys[] = {
-                "crc32c", "version", IDENTITY_KEYS, "quarantine", "dirty-owner", "dirty-uid", "since",
+                "crc32c",      "version",   IDENTITY_KEYS, "quarantine",
+                "dirty-owner", "dirty-uid", "since",
         };
         uint64_t uid = 0;
         int r, has_uid;
@@ -383,7 +392,8 @@ static int device_fields(const Json *j, KeptDevice *d) {
         if (r < 0)
                 return r;
         has_uid = json_get_u64(j, "dirty-uid", UINT32_MAX - 1, &uid);
-        if (has_uid < 0 || (has_uid > 0) != !!d->dirty_owner || (!d->dirty_owner && !d->quarantine) ||
+        if (has_uid < 0 || (has_uid > 0) != !!d->dirty_owner ||
+            (!d->dirty_owner && !d->quarantine) ||
             json_get_u64(j, "since", UINT64_MAX, &d->since) <= 0)
                 return -EBADMSG;
         d->dirty_uid = (uid_t) uid;
@@ -408,7 +418,8 @@ int kept_device_parse(const char *text, size_t n, KeptDevice *ret) {
         return 0;
 }
 
-static int get_strv(const Json *j, const char *key, size_t max, bool (*valid)(const char *), char ***ret) {
+static int get_strv(const Json *j, const char *key, size_t max, bool (*valid)(const char *),
+                    char ***ret) {
         const Json *list = json_get(j, key);
 
         if (!list)
@@ -439,7 +450,8 @@ static int get_devices(const Json *j, KeptReservation *r) {
         const Json *list = json_get(j, "devices");
         uint64_t requested;
 
-        if (json_type(list) != JSON_ARRAY || json_length(list) == 0 || json_length(list) > PLAN_DEVICES_MAX ||
+        if (json_type(list) != JSON_ARRAY || json_length(list) == 0 ||
+            json_length(list) > PLAN_DEVICES_MAX ||
             json_get_u64(j, "requested", json_length(list), &requested) <= 0 || requested == 0)
                 return -EBADMSG;
         r->n_requested = (size_t) requested;
@@ -475,7 +487,8 @@ static int reservation_owner(const Json *j, KeptReservation *r) {
 
         if (k < 0)
                 return k;
-        if (k == 0 || strlen(id) != ASSIGNMENT_ID_MAX - 1 || strspn(id, "0123456789abcdef") != ASSIGNMENT_ID_MAX - 1)
+        if (k == 0 || strlen(id) != ASSIGNMENT_ID_MAX - 1 ||
+            strspn(id, "0123456789abcdef") != ASSIGNMENT_ID_MAX - 1)
                 return -EBADMSG;
         (void) string_copy(r->id, sizeof(r->id), id); /* fits, as checked */
         k = get_text(j, "owner", OWNER_MAX - 1, &r->owner);
@@ -510,8 +523,9 @@ static int reservation_options(const Json *j, KeptReservation *r) {
 
 static int reservation_fields(const Json *j, KeptReservation *r) {
         static const char *const keys[] = {
-                "crc32c",     "version",      "id",      "owner", "creator-uid", "user-uid", "user-gid",  "labels",
-                "request-id", "request-hash", "by-node", "force", "memlock",     "devices",  "requested", "drivers",
+                "crc32c",   "version", "id",         "owner",        "creator-uid", "user-uid",
+                "user-gid", "labels",  "request-id", "request-hash", "by-node",     "force",
+                "memlock",  "devices", "requested",  "drivers",
         };
         int k;
 

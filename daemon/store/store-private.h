@@ -11,5 +11,6 @@ struct Store {
         Journal journal;
         Fold fold;
         size_t dropped;
-        bool behind; /* the fold knows what could not be written: nothing is begun before a rewrite */
+        bool behind; /* the fold knows what could not be written: nothing is begun before a
+                      * rewrite */
 };

@@ -2,10 +2,10 @@
 
 /*
  * The journal of the runtime directory: locks it against a second daemon, folds what it says, and
- * appends. Each call appends one record and syncs it; a call that fails has recorded nothing, so its
- * caller may do nothing. The file is compacted when it is opened and when it is full, and made anew
- * when it can no longer be trusted (journal.c says when). The engine compares everything that is
- * loaded with the kernel; nothing here does.
+ * appends. Each call appends one record and syncs it; a call that fails has recorded nothing, so
+ * its caller may do nothing. The file is compacted when it is opened and when it is full, and made
+ * anew when it can no longer be trusted (journal.c says when). The engine compares everything that
+ * is loaded with the kernel; nothing here does.
  */
 
 #include "store/store-private.h"
@@ -49,7 +49,8 @@ static int lock(int dir_fd) {
         _cleanup_close_ int fd = -EBADF;
         struct stat st;
 
-        fd = openat(dir_fd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+        fd = openat(dir_fd, LOCK_FILE,
+                    O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
         if (fd < 0)
                 return -errno;
         if (fstat(fd, &st) < 0)
@@ -114,7 +115,8 @@ int store_open(const char *runtime_dir, const char *state_dir, Store **ret) {
         if (r < 0)
                 return r;
         s->dropped = scan.dropped;
-        /* Every job that ran a plan left a record, so no lost record makes a number be given twice. */
+        /* Every job that ran a plan left a record, so no lost record makes a number be given
+         * twice. */
         s->fold.next_job = MAX(s->fold.next_job, scan.sequence + 1);
         r = store_compact_at_open(s);
         if (r < 0)
@@ -180,9 +182,9 @@ static int store_append(Store *s, uint16_t type, const Encoder *e) {
                 return r == -EBADMSG ? -EINVAL : r;
         r = written < 0 ? written : journal_append(&s->journal, type, e->data, e->size);
         if (r < 0) {
-                /* A plan that is not recorded is not begun. But what has happened has happened: it is
-                 * kept, and the next plan waits until a fresh file says it too. Or else a plan that is
-                 * over would, after a restart, be undone under the next owner. */
+                /* A plan that is not recorded is not begun. But what has happened has happened: it
+                 * is kept, and the next plan waits until a fresh file says it too. Or else a plan
+                 * that is over would, after a restart, be undone under the next owner. */
                 if (type == RECORD_BEGIN)
                         fold_revert(&s->fold, &changes);
                 else {
@@ -192,7 +194,8 @@ static int store_append(Store *s, uint16_t type, const Encoder *e) {
                 /* The record may be in the file though nobody was told: a fresh file without it,
                  * now rather than later. */
                 if (s->journal.poisoned)
-                        (void) store_rewrite(s, 0); /* if this fails too, the next call tries again first */
+                        (void) store_rewrite(
+                                s, 0); /* if this fails too, the next call tries again first */
                 return r;
         }
         fold_commit(&s->fold, &changes);
@@ -236,7 +239,8 @@ int store_forget(Store *s, const char *assignment_id) {
 }
 
 int store_end_and_forget(Store *s, const char *plan_id, int outcome, const char *assignment_id) {
-        int r = store_end(s, plan_id, outcome, NULL), k = assignment_id ? store_forget(s, assignment_id) : 0;
+        int r = store_end(s, plan_id, outcome, NULL),
+            k = assignment_id ? store_forget(s, assignment_id) : 0;
 
         return r < 0 ? r : k;
 }

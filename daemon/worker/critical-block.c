@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From a disk upwards: partitions, then what holds each (dm, md, bcache: /sys/class/block/X/holders), until a mount,
- * swap or a file system of several devices is met. Where no table names a use, the kernel is asked: an exclusive open
- * of a block device that a mount in another namespace, an overlay's lower layer, ZFS or a stopped array holds is
- * refused with EBUSY (open(2), O_EXCL). Opening read-only changes nothing on the disk and raises no event.
+ * From a disk upwards: partitions, then what holds each (dm, md, bcache:
+ * /sys/class/block/X/holders), until a mount, swap or a file system of several devices is met.
+ * Where no table names a use, the kernel is asked: an exclusive open of a block device that a mount
+ * in another namespace, an overlay's lower layer, ZFS or a stopped array holds is refused with
+ * EBUSY (open(2), O_EXCL). Opening read-only changes nothing on the disk and raises no event.
  */
 
 #include <assert.h>
@@ -52,7 +53,8 @@ static int walk_add(BlockWalk *w, const char *proof, const char *name, size_t pa
 }
 
 static void mark_used(BlockWalk *w, size_t i) {
-        for (size_t bound = 0; i != SIZE_MAX && bound <= CRITICAL_STEPS_MAX; bound++, i = w->steps[i].parent)
+        for (size_t bound = 0; i != SIZE_MAX && bound <= CRITICAL_STEPS_MAX;
+             bound++, i = w->steps[i].parent)
                 w->steps[i].used = true;
 }
 
@@ -64,15 +66,17 @@ static int report(BlockWalk *w, size_t i, PciCriticalCode code, const char *what
         return pci_use_add_critical(w->use, code, proof);
 }
 
-static bool device_numbers(const Critical *c, const char *name, uint64_t *ret_major, uint64_t *ret_minor) {
+static bool device_numbers(const Critical *c, const char *name, uint64_t *ret_major,
+                           uint64_t *ret_minor) {
         char path[128], text[64];
 
         (void) snprintf(path, sizeof path, "class/block/%s/dev", name);
         if (read_attr_at(c->tree->sys, path, text, sizeof text) < 0)
                 return false;
         const char *colon = strchr(text, ':');
-        return colon && parse_u64_n(text, (size_t) (colon - text), 10, UINT32_MAX, ret_major) >= 0 &&
-                parse_u64(colon + 1, 10, UINT32_MAX, ret_minor) >= 0;
+        return colon &&
+               parse_u64_n(text, (size_t) (colon - text), 10, UINT32_MAX, ret_major) >= 0 &&
+               parse_u64(colon + 1, 10, UINT32_MAX, ret_minor) >= 0;
 }
 
 static int report_mounts(BlockWalk *w, size_t i) {
@@ -119,15 +123,15 @@ static int add_partitions(BlockWalk *w, size_t i) {
         _cleanup_strv_ char **names = NULL;
         char path[192], text[32], proof[CRITICAL_PROOF_MAX];
 
-        (void) string_copy(proof, sizeof proof, w->steps[i].proof); /* the steps move as they grow */
+        (void) string_copy(proof, sizeof proof,
+                           w->steps[i].proof); /* the steps move as they grow */
         (void) snprintf(path, sizeof path, "class/block/%s", w->steps[i].name);
         int r = read_dir_names_at(w->critical->tree->sys, path, SYS_NAMES_MAX, true, &names);
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
         for (size_t p = 0; names && names[p]; p++) {
-                if ((size_t) snprintf(path, sizeof path, "class/block/%s/%.64s/partition", w->steps[i].name,
-                                      names[p]) >=
-                            sizeof path ||
+                if ((size_t) snprintf(path, sizeof path, "class/block/%s/%.64s/partition",
+                                      w->steps[i].name, names[p]) >= sizeof path ||
                     read_attr_at(w->critical->tree->sys, path, text, sizeof text) < 0)
                         continue;
                 if (walk_add(w, proof, names[p], i) < 0)
@@ -159,8 +163,9 @@ static int exclusive_open_is_refused(const Critical *c, const char *name) {
         for (char *p = path; *p; p++) /* cciss!c0d0 is /dev/cciss/c0d0 */
                 if (*p == '!')
                         *p = '/';
-        _cleanup_close_ int fd = openat(c->tree->dev, path,
-                                        O_RDONLY | O_NONBLOCK | O_CLOEXEC | (c->tree->made ? 0 : O_EXCL));
+        _cleanup_close_
+        int fd = openat(c->tree->dev, path,
+                        O_RDONLY | O_NONBLOCK | O_CLOEXEC | (c->tree->made ? 0 : O_EXCL));
         if (fd < 0)
                 switch (errno) {
                 case EBUSY:
@@ -187,8 +192,10 @@ static int report_unseen_use(BlockWalk *w, size_t i) {
         if (busy == 0)
                 return 0;
         if (busy < 0)
-                (void) snprintf(what, sizeof what, "not known to be free (exclusive open: %s)", errno_text(-busy));
-        return report(w, i, PCI_CRITICAL_STORAGE, busy > 0 ? "held by the kernel (exclusive open refused)" : what);
+                (void) snprintf(what, sizeof what, "not known to be free (exclusive open: %s)",
+                                errno_text(-busy));
+        return report(w, i, PCI_CRITICAL_STORAGE,
+                      busy > 0 ? "held by the kernel (exclusive open refused)" : what);
 }
 
 static int walk(BlockWalk *w) {
@@ -201,11 +208,13 @@ static int walk(BlockWalk *w) {
                 if (r >= 0)
                         r = add_holders(w, i);
         }
-        /* From the top down: a claim of a partition shows at its disk too, and the nearer proof is the better one. */
+        /* From the top down: a claim of a partition shows at its disk too, and the nearer proof is
+         * the better one. */
         for (size_t i = w->n; r >= 0 && i > 0; i--)
                 r = report_unseen_use(w, i - 1);
         if (r >= 0 && w->cut)
-                r = report(w, 0, PCI_CRITICAL_STORAGE, "more devices above it than can be followed");
+                r = report(w, 0, PCI_CRITICAL_STORAGE,
+                           "more devices above it than can be followed");
         return r;
 }
 
@@ -218,7 +227,8 @@ int critical_follow_block(Critical *c, const char *proof, const char *name, PciU
         int r = walk_add(&w, proof, name, SIZE_MAX);
         if (r >= 0 && c->storage_error < 0) {
                 char what[128];
-                (void) snprintf(what, sizeof what, "mounts and swap cannot be read: %s", errno_text(-c->storage_error));
+                (void) snprintf(what, sizeof what, "mounts and swap cannot be read: %s",
+                                errno_text(-c->storage_error));
                 r = report(&w, 0, PCI_CRITICAL_STORAGE, what);
         } else if (r >= 0)
                 r = walk(&w);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What storage the host uses, as its tables say it: mounts of every mount namespace that can be seen (proc(5),
- * mountinfo), swap, and the member devices of btrfs. What no table says, the exclusive open of critical-block.c
- * finds.
+ * What storage the host uses, as its tables say it: mounts of every mount namespace that can be
+ * seen (proc(5), mountinfo), swap, and the member devices of btrfs. What no table says, the
+ * exclusive open of critical-block.c finds.
  */
 
 #include <assert.h>
@@ -24,8 +24,9 @@ static void unescape_octal(char *s) {
 
         for (; *s; s++, to++) {
                 uint64_t byte;
-                if (s[0] == '\\' && s[1] && s[2] && s[3] && parse_u64_n(s + 1, 3, 10, 377, &byte) >= 0 &&
-                    byte % 10 < 8 && byte / 10 % 10 < 8) {
+                if (s[0] == '\\' && s[1] && s[2] && s[3] &&
+                    parse_u64_n(s + 1, 3, 10, 377, &byte) >= 0 && byte % 10 < 8 &&
+                    byte / 10 % 10 < 8) {
                         *to = (char) (byte / 100 * 64 + byte / 10 % 10 * 8 + byte % 10);
                         s += 3;
                 } else
@@ -40,7 +41,8 @@ static const char *base_name(const char *path) {
         return slash ? slash + 1 : path;
 }
 
-/* "/dev/mapper/x" and "/dev/disk/by-…/x" are links to "../dm-0": the kernel's name is the link's. */
+/* "/dev/mapper/x" and "/dev/disk/by-…/x" are links to "../dm-0": the kernel's name is the
+ * link's. */
 static void device_name(const Critical *c, const char *source, char *ret, size_t size) {
         char target[PATH_MAX];
 
@@ -63,7 +65,8 @@ static int add_mount(Critical *c, const char *numbers, const char *target, const
         const char *colon = strchr(numbers, ':');
         uint64_t major, minor;
 
-        if (!colon || parse_u64_n(numbers, (size_t) (colon - numbers), 10, UINT32_MAX, &major) < 0 ||
+        if (!colon ||
+            parse_u64_n(numbers, (size_t) (colon - numbers), 10, UINT32_MAX, &major) < 0 ||
             parse_u64(colon + 1, 10, UINT32_MAX, &minor) < 0)
                 return -EBADMSG;
         m.major = (uint32_t) major;
@@ -72,7 +75,8 @@ static int add_mount(Critical *c, const char *numbers, const char *target, const
         device_name(c, source, m.source, sizeof m.source);
         if (mount_is_known(c, &m))
                 return 0;
-        if (c->n_mounts >= MOUNTS_MAX || ARRAY_RESERVE_ONE(c->mounts, c->n_mounts, c->mounts_allocated) < 0)
+        if (c->n_mounts >= MOUNTS_MAX ||
+            ARRAY_RESERVE_ONE(c->mounts, c->n_mounts, c->mounts_allocated) < 0)
                 return -ENOMEM;
         c->mounts[c->n_mounts++] = m;
         return 0;
@@ -136,7 +140,8 @@ static bool namespace_is_new(uint64_t *seen, size_t *n_seen, uint64_t inode) {
         return true;
 }
 
-/* Processes come and go while this runs, and the namespaces of some may not be looked at: both are passed over. */
+/* Processes come and go while this runs, and the namespaces of some may not be looked at: both are
+ * passed over. */
 static int load_other_namespaces(Critical *c) {
         _cleanup_strv_ char **names = NULL;
         _cleanup_free_ uint64_t *seen = calloc(NAMESPACES_MAX, sizeof *seen);
@@ -153,7 +158,8 @@ static int load_other_namespaces(Critical *c) {
                 if (!is_number(names[i]))
                         continue;
                 (void) snprintf(path, sizeof path, "%.20s/ns/mnt", names[i]);
-                if (fstatat(c->tree->proc, path, &st, 0) < 0 || !namespace_is_new(seen, &n_seen, st.st_ino))
+                if (fstatat(c->tree->proc, path, &st, 0) < 0 ||
+                    !namespace_is_new(seen, &n_seen, st.st_ino))
                         continue;
                 (void) snprintf(path, sizeof path, "%.20s/mountinfo", names[i]);
                 if (load_mountinfo(c, path) == -ENOMEM)

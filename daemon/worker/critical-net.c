@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * From a NIC upwards: bond, bridge, VLAN, team, macvlan (/sys/class/net/X/upper_*), until an interface is met that a
- * route of the host uses, or over which remote storage (iSCSI, NVMe over TCP or RDMA) is reached. Routes that every
- * interface has (link-local, multicast, loopback) say nothing about use and are passed over. Interfaces under an Open
- * vSwitch datapath count: which of its ports the host's own traffic leaves by cannot be seen from here.
+ * From a NIC upwards: bond, bridge, VLAN, team, macvlan (/sys/class/net/X/upper_*), until an
+ * interface is met that a route of the host uses, or over which remote storage (iSCSI, NVMe over
+ * TCP or RDMA) is reached. Routes that every interface has (link-local, multicast, loopback) say
+ * nothing about use and are passed over. Interfaces under an Open vSwitch datapath count: which of
+ * its ports the host's own traffic leaves by cannot be seen from here.
  */
 
 #include <arpa/inet.h>
@@ -37,8 +38,8 @@ static int add_use(Critical *c, const char *interface, const char *what, bool re
 
         /* One reason of a kind for an interface is enough; default comes first. */
         for (size_t i = 0; i < c->n_routes; i++)
-                if (streq(c->routes[i].interface, interface) && c->routes[i].remote_storage == remote_storage &&
-                    !streq(what, "default route"))
+                if (streq(c->routes[i].interface, interface) &&
+                    c->routes[i].remote_storage == remote_storage && !streq(what, "default route"))
                         return 0;
         if (ARRAY_RESERVE_ONE(c->routes, c->n_routes, c->routes_allocated) < 0)
                 return -ENOMEM;
@@ -86,8 +87,8 @@ static size_t split_words(char *line, char **words, size_t max) {
         return n;
 }
 
-/* net/ipv4/fib_trie.c fib_route_seq_show(): Iface Destination Gateway Flags … Mask …; addresses as they lie in
- * memory. */
+/* net/ipv4/fib_trie.c fib_route_seq_show(): Iface Destination Gateway Flags … Mask …; addresses as
+ * they lie in memory. */
 static int add_ipv4_line(Critical *c, RouteTable *t, char *line) {
         Route route = { .family = AF_INET };
         char *words[8];
@@ -95,7 +96,8 @@ static int add_ipv4_line(Critical *c, RouteTable *t, char *line) {
 
         if (split_words(line, words, ELEMENTSOF(words)) < 8)
                 return 0;
-        if (parse_u32(words[1], 16, UINT32_MAX, &destination) < 0 || parse_u32(words[3], 16, UINT32_MAX, &flags) < 0 ||
+        if (parse_u32(words[1], 16, UINT32_MAX, &destination) < 0 ||
+            parse_u32(words[3], 16, UINT32_MAX, &flags) < 0 ||
             parse_u32(words[7], 16, UINT32_MAX, &mask) < 0)
                 return -EBADMSG;
         if (!(flags & RTF_UP) || flags & RTF_REJECT)
@@ -106,8 +108,8 @@ static int add_ipv4_line(Critical *c, RouteTable *t, char *line) {
         return add_route(c, t, &route);
 }
 
-/* net/ipv6/route.c rt6_info_route(): destination, length, source, length, gateway, metric, reference, use, flags,
- * name. */
+/* net/ipv6/route.c rt6_info_route(): destination, length, source, length, gateway, metric,
+ * reference, use, flags, name. */
 static int add_ipv6_line(Critical *c, RouteTable *t, char *line) {
         Route route = { .family = AF_INET6 };
         char *words[10];
@@ -168,7 +170,8 @@ static int add_remote(Critical *c, const RouteTable *t, const char *address, con
                 return 0;
         for (size_t i = 0; i < t->n; i++) {
                 const Route *r = &t->routes[i];
-                if (r->family == family && prefix_matches(r, bytes) && (!best || r->length > best->length))
+                if (r->family == family && prefix_matches(r, bytes) &&
+                    (!best || r->length > best->length))
                         best = r;
         }
         return best ? add_use(c, best->interface, what, true) : 0;
@@ -178,11 +181,13 @@ static int add_remote(Critical *c, const RouteTable *t, const char *address, con
 static int load_iscsi(Critical *c, const RouteTable *t) {
         _cleanup_strv_ char **names = NULL;
 
-        if (read_dir_names_at(c->tree->sys, "class/iscsi_connection", SYS_NAMES_MAX, true, &names) < 0)
+        if (read_dir_names_at(c->tree->sys, "class/iscsi_connection", SYS_NAMES_MAX, true, &names) <
+            0)
                 return 0;
         for (size_t i = 0; names && names[i]; i++) {
                 char path[160], address[64], what[96];
-                (void) snprintf(path, sizeof path, "class/iscsi_connection/%.64s/address", names[i]);
+                (void) snprintf(path, sizeof path, "class/iscsi_connection/%.64s/address",
+                                names[i]);
                 if (read_attr_at(c->tree->sys, path, address, sizeof address) <= 0)
                         continue;
                 (void) snprintf(what, sizeof what, "iSCSI session with %s", address);
@@ -192,7 +197,8 @@ static int load_iscsi(Critical *c, const RouteTable *t) {
         return 0;
 }
 
-/* drivers/nvme/host/sysfs.c: `transport`, and `address` "traddr=10.0.0.1,trsvcid=4420,host_iface=…". */
+/* drivers/nvme/host/sysfs.c: `transport`, and `address`
+ * "traddr=10.0.0.1,trsvcid=4420,host_iface=…". */
 static int add_nvme_controller(Critical *c, const RouteTable *t, const char *name) {
         char path[128], transport[16], text[512], what[96];
 
@@ -279,8 +285,11 @@ static int report(const Critical *c, const NetStep *s, PciUse *use) {
                 if (!streq(c->routes[i].interface, s->name))
                         continue;
                 (void) snprintf(proof, sizeof proof, "%s → %s", s->proof, c->routes[i].what);
-                int r = pci_use_add_critical(use, c->routes[i].remote_storage ? PCI_CRITICAL_REMOTE_STORAGE :
-                                                                               PCI_CRITICAL_ROUTE, proof);
+                int r = pci_use_add_critical(use,
+                                             c->routes[i].remote_storage
+                                                     ? PCI_CRITICAL_REMOTE_STORAGE
+                                                     : PCI_CRITICAL_ROUTE,
+                                             proof);
                 if (r < 0)
                         return r;
         }
@@ -294,7 +303,8 @@ static int add_uppers(const Critical *c, NetWalk *w, size_t i) {
         _cleanup_strv_ char **names = NULL;
         char path[96], proof[CRITICAL_PROOF_MAX];
 
-        (void) string_copy(proof, sizeof proof, w->steps[i].proof); /* the steps move as they grow */
+        (void) string_copy(proof, sizeof proof,
+                           w->steps[i].proof); /* the steps move as they grow */
         (void) snprintf(path, sizeof path, "class/net/%s", w->steps[i].name);
         int r = read_dir_names_at(c->tree->sys, path, SYS_NAMES_MAX, true, &names);
         if (r < 0)
@@ -313,8 +323,8 @@ int critical_follow_net(Critical *c, const char *proof, const char *name, PciUse
         assert(use);
         critical_load_network(c);
         if (c->network_error < 0) {
-                (void) snprintf(what, sizeof what, "%.300s → %s → routes cannot be read: %s", proof, name,
-                                errno_text(-c->network_error));
+                (void) snprintf(what, sizeof what, "%.300s → %s → routes cannot be read: %s", proof,
+                                name, errno_text(-c->network_error));
                 return pci_use_add_critical(use, PCI_CRITICAL_ROUTE, what);
         }
         int r = walk_add(&w, proof, name);

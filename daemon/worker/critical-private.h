@@ -29,7 +29,8 @@ typedef struct CriticalRoute {
 struct Critical {
         const SysTree *tree;
         bool storage_loaded, network_loaded;
-        int storage_error, network_error; /* why loading failed; everything below is then critical */
+        int storage_error,
+                network_error; /* why loading failed; everything below is then critical */
         CriticalMount *mounts;
         size_t n_mounts, mounts_allocated;
         char **swaps; /* base names of devices */
@@ -39,9 +40,11 @@ struct Critical {
         size_t n_routes, routes_allocated;
 };
 
-/* Mount tables of every mount namespace that can be seen, swaps, members of btrfs. Sets storage_error. */
+/* Mount tables of every mount namespace that can be seen, swaps, members of btrfs. Sets
+ * storage_error. */
 void critical_load_storage(Critical *c);
-/* Routes of the host's network namespace and the addresses of remote storage. Sets network_error. */
+/* Routes of the host's network namespace and the addresses of remote storage. Sets
+ * network_error. */
 void critical_load_network(Critical *c);
 
 /* Follow one child. proof is the way so far, "0000:00:05.0". */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Why the host needs a function: asks each of its children, and the consoles and CXL memory that are found from their
- * own side. The storage and network parts stand in files of their own. Only reads; an unknown counts as a yes.
+ * Why the host needs a function: asks each of its children, and the consoles and CXL memory that
+ * are found from their own side. The storage and network parts stand in files of their own. Only
+ * reads; an unknown counts as a yes.
  */
 
 #include <assert.h>
@@ -72,13 +73,15 @@ static bool framebuffer_console_is_bound(const Critical *c) {
                 if (read_attr_at(c->tree->sys, path, text, sizeof text) < 0 || !streq(text, "1"))
                         continue;
                 (void) snprintf(path, sizeof path, "class/vtconsole/vtcon%u/name", i);
-                if (read_attr_at(c->tree->sys, path, text, sizeof text) > 0 && strstr(text, "frame buffer"))
+                if (read_attr_at(c->tree->sys, path, text, sizeof text) > 0 &&
+                    strstr(text, "frame buffer"))
                         return true;
         }
         return false;
 }
 
-static int add_framebuffer_console(const Critical *c, const char *address, PciAddress a, PciUse *use) {
+static int add_framebuffer_console(const Critical *c, const char *address, PciAddress a,
+                                   PciUse *use) {
         char proof[CRITICAL_PROOF_MAX];
 
         if (!class_device_is_of(c, "class/graphics/fb0", a) || !framebuffer_console_is_bound(c))
@@ -87,8 +90,8 @@ static int add_framebuffer_console(const Critical *c, const char *address, PciAd
         return pci_use_add_critical(use, PCI_CRITICAL_CONSOLE, proof);
 }
 
-/* Documentation/ABI/testing/sysfs-bus-cxl: endpointX/uport is the memory device, decoders_committed counts decoders in
- * use: its memory is the host's. */
+/* Documentation/ABI/testing/sysfs-bus-cxl: endpointX/uport is the memory device, decoders_committed
+ * counts decoders in use: its memory is the host's. */
 static int add_cxl_memory(const Critical *c, const char *address, const char *memory, PciUse *use) {
         _cleanup_strv_ char **names = NULL;
 
@@ -100,14 +103,16 @@ static int add_cxl_memory(const Critical *c, const char *address, const char *me
                 if (strncmp(names[i], "endpoint", strlen("endpoint")) != 0)
                         continue;
                 (void) snprintf(path, sizeof path, "bus/cxl/devices/%.64s/uport", names[i]);
-                if (readlink_base_at(c->tree->sys, path, text, sizeof text) < 0 || !streq(text, memory))
+                if (readlink_base_at(c->tree->sys, path, text, sizeof text) < 0 ||
+                    !streq(text, memory))
                         continue;
-                (void) snprintf(path, sizeof path, "bus/cxl/devices/%.64s/decoders_committed", names[i]);
+                (void) snprintf(path, sizeof path, "bus/cxl/devices/%.64s/decoders_committed",
+                                names[i]);
                 if (read_attr_at(c->tree->sys, path, text, sizeof text) < 0 ||
                     parse_u64(text, 10, UINT32_MAX, &committed) < 0 || committed == 0)
                         continue;
-                (void) snprintf(proof, sizeof proof, "%s → %s → %s: %s committed decoders", address, memory,
-                                names[i], text);
+                (void) snprintf(proof, sizeof proof, "%s → %s → %s: %s committed decoders", address,
+                                memory, names[i], text);
                 if (pci_use_add_critical(use, PCI_CRITICAL_MEMORY, proof) < 0)
                         return -ENOMEM;
         }
@@ -135,7 +140,8 @@ int critical_add_to_use(Critical *c, PciAddress a, PciUse *use) {
                 if (follow_child(c, address, &child, use) < 0)
                         return -ENOMEM;
         }
-        if (add_serial_consoles(c, address, a, use) < 0 || add_framebuffer_console(c, address, a, use) < 0)
+        if (add_serial_consoles(c, address, a, use) < 0 ||
+            add_framebuffer_console(c, address, a, use) < 0)
                 return -ENOMEM;
         return 0;
 }

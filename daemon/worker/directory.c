@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The workers' own directory below /run: locks of groups, owners of nodes, references. It belongs to root, so that a
- * daemon gone astray can neither take a lock away nor hand a node to somebody through udev. Under another root, in
- * tests, it belongs to whoever runs them.
+ * The workers' own directory below /run: locks of groups, owners of nodes, references. It belongs
+ * to root, so that a daemon gone astray can neither take a lock away nor hand a node to somebody
+ * through udev. Under another root, in tests, it belongs to whoever runs them.
  */
 
 #include <assert.h>
@@ -13,8 +13,8 @@
 #include "base/fdio.h"
 #include "worker/worker.h"
 
-/* Whoever may open a lock can take it: that is the daemon's group besides root, and nobody else. Where this fails the
- * daemon does not see the lock, and hears of it from the worker. */
+/* Whoever may open a lock can take it: that is the daemon's group besides root, and nobody else.
+ * Where this fails the daemon does not see the lock, and hears of it from the worker. */
 static void share(const Worker *w, int fd, mode_t mode) {
         struct stat st;
 

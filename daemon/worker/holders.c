@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Looks for holders of device nodes in /proc/PID/fd. A link that ends in the node's path is a holder whatever root
- * the process has. VFIO device descriptors are anonymous; since 6.18 their fdinfo names the function
+ * Looks for holders of device nodes in /proc/PID/fd. A link that ends in the node's path is a
+ * holder whatever root the process has. VFIO device descriptors are anonymous; since 6.18 their
+ * fdinfo names the function
  * ("vfio-device-syspath"). What is found is evidence for people, never permission to end a process.
  */
 
@@ -47,7 +48,8 @@ static void read_unit(int process_fd, char *ret, size_t size) {
         text[strcspn(text, "\n")] = '\0';
         for (char *word, *rest = text; (word = strsep(&rest, "/"));) {
                 size_t n = strlen(word);
-                if ((n > 8 && streq(word + n - 8, ".service")) || (n > 6 && streq(word + n - 6, ".scope")))
+                if ((n > 8 && streq(word + n - 8, ".service")) ||
+                    (n > 6 && streq(word + n - 6, ".scope")))
                         (void) string_copy(ret, size, word);
         }
 }
@@ -62,7 +64,8 @@ static uint32_t read_uid(int process_fd) {
         if (!line)
                 return UINT32_MAX;
         line += strlen("\nUid:\t");
-        return parse_u64_n(line, strcspn(line, "\t\n"), 10, UINT32_MAX, &uid) < 0 ? UINT32_MAX : (uint32_t) uid;
+        return parse_u64_n(line, strcspn(line, "\t\n"), 10, UINT32_MAX, &uid) < 0 ? UINT32_MAX
+                                                                                  : (uint32_t) uid;
 }
 
 static int add_holder(int process_fd, uint32_t pid, const char *what, PciUse *use) {
@@ -77,18 +80,20 @@ static int add_holder(int process_fd, uint32_t pid, const char *what, PciUse *us
         return pci_use_add_holder(use, &h);
 }
 
-static int ask(int process_fd, uint32_t pid, const char *fd_name, const char *target, const HolderQuestion *q) {
+static int ask(int process_fd, uint32_t pid, const char *fd_name, const char *target,
+               const HolderQuestion *q) {
         PciAddress found;
 
         if (q->node && ends_with_node(target, q->node))
                 return add_holder(process_fd, pid, q->node, q->use);
-        if (q->has_device && streq(target, VFIO_DEVICE_LINK) && fdinfo_names_device(process_fd, fd_name, &found) &&
-            pci_address_equal(found, q->device))
+        if (q->has_device && streq(target, VFIO_DEVICE_LINK) &&
+            fdinfo_names_device(process_fd, fd_name, &found) && pci_address_equal(found, q->device))
                 return add_holder(process_fd, pid, "VFIO device descriptor", q->use);
         return 0;
 }
 
-static int look_at_process(int process_fd, uint32_t pid, const HolderQuestion *questions, size_t n) {
+static int look_at_process(int process_fd, uint32_t pid, const HolderQuestion *questions,
+                           size_t n) {
         _cleanup_strv_ char **fds = NULL;
 
         if (read_dir_names_at(process_fd, "fd", DESCRIPTORS_MAX, false, &fds) < 0)
@@ -117,9 +122,11 @@ int holders_find(const SysTree *tree, const HolderQuestion *questions, size_t n)
                 return r;
         for (size_t i = 0; names && names[i]; i++) {
                 uint32_t pid;
-                if (parse_u32(names[i], 10, UINT32_MAX, &pid) < 0 || (!tree->made && pid == (uint32_t) getpid()))
+                if (parse_u32(names[i], 10, UINT32_MAX, &pid) < 0 ||
+                    (!tree->made && pid == (uint32_t) getpid()))
                         continue;
-                _cleanup_close_ int process_fd = openat(tree->proc, names[i], O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+                _cleanup_close_
+                int process_fd = openat(tree->proc, names[i], O_DIRECTORY | O_RDONLY | O_CLOEXEC);
                 if (process_fd < 0)
                         continue;
                 r = look_at_process(process_fd, pid, questions, n);

@@ -5,9 +5,9 @@
  * can write them, the file is a regular one and no link (but a link to /dev/null masks the hook of
  * a later directory). What the child gets: a user of its own without any privilege and no way to
  * gain one, limits on time, memory, processes and files, an empty environment, and three
- * descriptors. What it prints is read to the end but kept only in part, so that it can neither block
- * nor fill anything. Its whole process group ends with it, and so does what left the group: this
- * process is the reaper of orphans meanwhile.
+ * descriptors. What it prints is read to the end but kept only in part, so that it can neither
+ * block nor fill anything. Its whole process group ends with it, and so does what left the group:
+ * this process is the reaper of orphans meanwhile.
  */
 
 #include "worker/hook.h"
@@ -100,7 +100,8 @@ static int check_file(const Worker *w, int directory, const char *name, HookResu
 }
 
 static int find_file(const Worker *w, const char *name, HookResult *h, char *path, size_t size) {
-        static const char *const directories[] = { "etc/pciassignd/hooks.d", "run/pciassignd/hooks.d",
+        static const char *const directories[] = { "etc/pciassignd/hooks.d",
+                                                   "run/pciassignd/hooks.d",
                                                    "usr/lib/pciassignd/hooks.d" };
 
         for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
@@ -125,7 +126,8 @@ static int find_file(const Worker *w, const char *name, HookResult *h, char *pat
                 r = readlink_at(AT_FDCWD, link, where, sizeof(where));
                 if (r < 0)
                         return r;
-                return (size_t) snprintf(path, size, "%s/%s", where, name) < size ? 0 : -ENAMETOOLONG;
+                return (size_t) snprintf(path, size, "%s/%s", where, name) < size ? 0
+                                                                                  : -ENAMETOOLONG;
         }
         return -ENOENT;
 }
@@ -159,9 +161,11 @@ static int drop_privileges(uid_t uid, gid_t gid) {
 }
 
 /* Only what may be called between fork and exec of a program with one thread. */
-static _Noreturn void child(const char *path, const HookCall *call, int input, int output, uid_t uid, gid_t gid) {
+static _Noreturn void child(const char *path, const HookCall *call, int input, int output,
+                            uid_t uid, gid_t gid) {
         char *const argv[] = { (char *) path, NULL };
-        char *const environment[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *) "LANG=C.UTF-8", NULL };
+        char *const environment[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                                      (char *) "LANG=C.UTF-8", NULL };
         const struct sigaction standard = { .sa_handler = SIG_DFL };
 
         if (setsid() < 0 || dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0 ||
@@ -237,7 +241,8 @@ static int attend(Running *r, usec_t until) {
 
                 if (now >= until)
                         return -ETIMEDOUT;
-                if (poll(p, ELEMENTSOF(p), (int) ((until - now) / USEC_PER_MSEC) + 1) < 0 && errno != EINTR)
+                if (poll(p, ELEMENTSOF(p), (int) ((until - now) / USEC_PER_MSEC) + 1) < 0 &&
+                    errno != EINTR)
                         return -errno;
                 if (p[1].revents)
                         listen_to(r);
@@ -288,7 +293,8 @@ static char *printable(const Running *r) {
         if (!copy)
                 return NULL;
         for (size_t i = 0; i < n; i++)
-                copy[i] = strchr("\n\t", r->kept[i]) ? ' ' : r->kept[i]; /* NUL becomes a blank too */
+                copy[i] =
+                        strchr("\n\t", r->kept[i]) ? ' ' : r->kept[i]; /* NUL becomes a blank too */
         copy[n] = 0;
         escaped = string_escape(string_strip(copy));
         if (!escaped || r->n_dropped == 0)
@@ -339,7 +345,8 @@ static int start(Running *r, const char *path, const HookCall *call) {
 }
 
 int hook_run(Worker *w, const HookCall *call, HookResult *ret) {
-        _cleanup_(running_done) Running running = { .w = w, .pidfd = -EBADF, .input = -EBADF, .output = -EBADF };
+        _cleanup_(running_done)
+                Running running = { .w = w, .pidfd = -EBADF, .input = -EBADF, .output = -EBADF };
         char path[1024];
         int r, status;
 

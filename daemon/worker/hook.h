@@ -20,8 +20,9 @@ typedef struct HookResult {
 } HookResult;
 void hook_result_done(HookResult *h);
 
-/* 0: it agrees (or is not concerned); -EACCES it refuses; -ENOENT there is none of that name; -EPERM its file is not
- * root's alone; -ENOEXEC; -ETIMEDOUT; -EPIPE ended by a signal; -ECANCELED the daemon wants it no more. */
+/* 0: it agrees (or is not concerned); -EACCES it refuses; -ENOENT there is none of that name;
+ * -EPERM its file is not root's alone; -ENOEXEC; -ETIMEDOUT; -EPIPE ended by a signal; -ECANCELED
+ * the daemon wants it no more. */
 typedef struct HookCall {
         const char *name;
         const char *input;     /* JSON on its standard input */

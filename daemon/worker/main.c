@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * pciassign-worker: serves one connection of the daemon on descriptor 3, request by request, and ends when it closes.
- * It starts by closing every descriptor that it was not given: an inherited VFIO descriptor would keep a device open
- * against the very unbind that is done here. The caller must be root or the owner of the runtime directory.
+ * pciassign-worker: serves one connection of the daemon on descriptor 3, request by request, and
+ * ends when it closes. It starts by closing every descriptor that it was not given: an inherited
+ * VFIO descriptor would keep a device open against the very unbind that is done here. The caller
+ * must be root or the owner of the runtime directory.
  */
 
 #include <fcntl.h>
@@ -106,7 +107,9 @@ static int run(Worker *w) {
                 else if (m.type == PROTOCOL_REQUEST)
                         r = on_request(w, &m);
                 else
-                        r = m.type == PROTOCOL_CANCEL ? 0 : -EPROTO; /* it came too late: nothing is at work */
+                        r = m.type == PROTOCOL_CANCEL
+                                    ? 0
+                                    : -EPROTO; /* it came too late: nothing is at work */
                 if (r < 0)
                         return r;
         }
@@ -150,7 +153,10 @@ static int parse_arguments(int argc, char **argv, const char **ret_root, Worker 
 
 int main(int argc, char **argv) {
         const int keep[] = { SOCKET_FD };
-        Worker w = { .tree = SYS_TREE_INIT, .socket = SOCKET_FD, .runtime_dir = RUNTIME_DIR, .worker_dir = WORKER_DIR,
+        Worker w = { .tree = SYS_TREE_INIT,
+                     .socket = SOCKET_FD,
+                     .runtime_dir = RUNTIME_DIR,
+                     .worker_dir = WORKER_DIR,
                      .state_dir = STATE_DIR };
         const char *root = "/";
         int r;

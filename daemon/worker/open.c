@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * OPEN: descriptors for the owner. They are sent one by one and closed here before the request is said to be done: a
- * copy that stayed would keep the device open for ever.
+ * OPEN: descriptors for the owner. They are sent one by one and closed here before the request is
+ * said to be done: a copy that stayed would keep the device open for ever.
  */
 
 #include <assert.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Running a plan: locks of its groups first, then step after step, each told when it begins and when it is done. When
- * one fails, those before it are undone in reverse. When the daemon is gone, the step at hand was the last: nothing is
- * undone, since the journal and the facts tell the next daemon where things stand. After a crash the same plan comes
- * again with `recovery`: an assignment is undone by what the facts show, a release (and the rest) is done to the end,
- * where a step whose fact shows already is no work.
+ * Running a plan: locks of its groups first, then step after step, each told when it begins and
+ * when it is done. When one fails, those before it are undone in reverse. When the daemon is gone,
+ * the step at hand was the last: nothing is undone, since the journal and the facts tell the next
+ * daemon where things stand. After a crash the same plan comes again with `recovery`: an assignment
+ * is undone by what the facts show, a release (and the rest) is done to the end, where a step whose
+ * fact shows already is no work.
  */
 
 #include <assert.h>
@@ -112,7 +113,9 @@ static int run_step(PlanRun *p, size_t i, bool redo) {
 }
 
 static int undo_step(PlanRun *p, size_t i, bool failed) {
-        _cleanup_step_run_ StepRun s = { .w = p->w, .plan = p->plan, .step = p->plan->steps + i, .fd = -EBADF };
+        _cleanup_step_run_ StepRun s = {
+                .w = p->w, .plan = p->plan, .step = p->plan->steps + i, .fd = -EBADF
+        };
         int r;
 
         s.failed = failed;
@@ -166,7 +169,8 @@ static void run_forward(PlanRun *p, bool redo) {
         if (r == -ECANCELED && p->result.error == 0) {
                 p->result.error = r;
                 p->result.code = ERROR_FAILED;
-                (void) string_copy(p->result.message, sizeof(p->result.message), "the job was cancelled");
+                (void) string_copy(p->result.message, sizeof(p->result.message),
+                                   "the job was cancelled");
         }
         why = p->result;
         /* A step that failed half-way is undone as well: undoing looks at the facts first. */
@@ -205,8 +209,9 @@ static void run_locked(PlanRun *p, bool recovery) {
                 (void) string_copy(p->result.message, sizeof(p->result.message),
                                    "another worker still works on the group; wait until it ends");
         else
-                (void) snprintf(p->result.message, sizeof(p->result.message), "cannot lock the group below %s: %s",
-                                p->w->worker_dir, errno_text(-r));
+                (void) snprintf(p->result.message, sizeof(p->result.message),
+                                "cannot lock the group below %s: %s", p->w->worker_dir,
+                                errno_text(-r));
 }
 
 void worker_plan(Worker *w, const Plan *plan, bool recovery) {
@@ -215,7 +220,8 @@ void worker_plan(Worker *w, const Plan *plan, bool recovery) {
         assert(w);
         assert(plan);
         run_locked(&p, recovery);
-        /* Only now, with the locks given up: the daemon may send the next plan of the group at once. */
+        /* Only now, with the locks given up: the daemon may send the next plan of the group at
+         * once. */
         worker_finish(w, &p.result);
         pci_use_done(&p.use);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * PLATFORM: what doctor wants to know of the kernel and the machine as a whole. Each answer is yes, no or unknown; a
- * file that is not there is a "no" only where its absence means that.
+ * PLATFORM: what doctor wants to know of the kernel and the machine as a whole. Each answer is yes,
+ * no or unknown; a file that is not there is a "no" only where its absence means that.
  */
 
 #include <assert.h>
@@ -33,7 +33,8 @@ static void read_kernel(const SysTree *t, HostPlatform *p) {
         struct utsname u;
         ssize_t n;
 
-        n = t->proc >= 0 ? read_attr_at(t->proc, "sys/kernel/osrelease", text, sizeof(text)) : -ENOENT;
+        n = t->proc >= 0 ? read_attr_at(t->proc, "sys/kernel/osrelease", text, sizeof(text))
+                         : -ENOENT;
         if (n > 0)
                 (void) string_copy(p->kernel, sizeof(p->kernel), text);
         else if (!t->made && uname(&u) >= 0)
@@ -134,11 +135,13 @@ static void read_vfio(const SysTree *t, HostPlatform *p) {
         /* Group nodes and cdevs come with the first device; until then the kernel's parts tell. */
         p->vfio_group = p->vfio_container ? 1 : p->vfio_pci_loaded ? 0 : -1;
         p->vfio_cdev = exists(t->dev, "vfio/devices") ? 1 : p->iommufd ? -1 : 0;
-        p->unsafe_interrupts = read_flag(t, "module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
+        p->unsafe_interrupts =
+                read_flag(t, "module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
         p->noiommu_enabled = read_flag(t, "module/vfio/parameters/enable_unsafe_noiommu_mode");
         if (p->noiommu_enabled < 0 && exists(t->sys, "module/vfio"))
                 p->noiommu_enabled = 0; /* a kernel without that option */
-        if (read_attr_at(t->sys, "module/vfio_iommu_type1/parameters/dma_entry_limit", text, sizeof(text)) >= 0 &&
+        if (read_attr_at(t->sys, "module/vfio_iommu_type1/parameters/dma_entry_limit", text,
+                         sizeof(text)) >= 0 &&
             parse_u64(text, 10, UINT64_MAX, &limit) >= 0)
                 p->dma_entry_limit = limit;
 }
@@ -150,7 +153,8 @@ static void read_available(const SysTree *t, HostPlatform *p) {
         if (p->vfio_pci_loaded || !p->kernel[0])
                 return;
         (void) snprintf(path, sizeof(path), "lib/modules/%s/kernel/drivers/vfio/pci", p->kernel);
-        p->vfio_pci_available = has_entry_with(t->root, path, "vfio-pci") || has_entry_with(t->root, path, "vfio_pci");
+        p->vfio_pci_available = has_entry_with(t->root, path, "vfio-pci") ||
+                                has_entry_with(t->root, path, "vfio_pci");
 }
 
 static void count_waiting(const SysTree *t, HostPlatform *p) {
@@ -163,7 +167,8 @@ static void count_waiting(const SysTree *t, HostPlatform *p) {
                 _cleanup_close_ int fd = sys_open_function(t, functions[i]);
                 char text[16];
 
-                if (fd >= 0 && read_attr_at(fd, "waiting_for_supplier", text, sizeof(text)) > 0 && text[0] == '1')
+                if (fd >= 0 && read_attr_at(fd, "waiting_for_supplier", text, sizeof(text)) > 0 &&
+                    text[0] == '1')
                         p->n_waiting++;
         }
         p->virtio_iommu_late = p->n_waiting > 0;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * PREPARE: loads the modules that plans will need, once at start, so that no plan waits for a module: vfio-pci, the
- * type 1 IOMMU backend, the variant drivers whose aliases match a function of this host, and what the request names. A
- * module that this kernel does not have is no failure: what is missing is doctor's to say. Over a made tree nothing is
- * loaded.
+ * PREPARE: loads the modules that plans will need, once at start, so that no plan waits for a
+ * module: vfio-pci, the type 1 IOMMU backend, the variant drivers whose aliases match a function of
+ * this host, and what the request names. A module that this kernel does not have is no failure:
+ * what is missing is doctor's to say. Over a made tree nothing is loaded.
  */
 
 #include <assert.h>
@@ -33,7 +33,8 @@ static int load(struct kmod_ctx *ctx, const char *alias) {
                 struct kmod_module *m = kmod_module_get_module(l);
                 int k;
 
-                k = kmod_module_probe_insert_module(m, KMOD_PROBE_APPLY_BLACKLIST, NULL, NULL, NULL, NULL);
+                k = kmod_module_probe_insert_module(m, KMOD_PROBE_APPLY_BLACKLIST, NULL, NULL, NULL,
+                                                    NULL);
                 if (k < 0 && k != -EEXIST && r >= 0)
                         r = k;
                 kmod_module_unref(m);
@@ -60,9 +61,11 @@ static int load_variants(Worker *w, struct kmod_ctx *ctx) {
 
                 if (sys_read_cold(devices, functions[i], &f) < 0)
                         continue;
-                if (!pci_facts_is_bridge(&f) && !strv_contains(seen, pci_vfio_modalias(&f, alias))) {
+                if (!pci_facts_is_bridge(&f) &&
+                    !strv_contains(seen, pci_vfio_modalias(&f, alias))) {
                         r = strv_extend(&seen, alias);
-                        (void) load(ctx, alias); /* one that does not load is not chosen: it is not bound to */
+                        (void) load(ctx, alias); /* one that does not load is not chosen: it is not
+                                                    bound to */
                 }
                 pci_facts_done(&f);
         }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * PROCESS: what an owner's process needs from root. The process is named by a pidfd alone. RLIMIT_MEMLOCK is only ever
- * raised. prlimit(2) takes a number, so the process is looked at through the pidfd before and after: a number that was
- * used anew in between is told as a failure.
+ * PROCESS: what an owner's process needs from root. The process is named by a pidfd alone.
+ * RLIMIT_MEMLOCK is only ever raised. prlimit(2) takes a number, so the process is looked at
+ * through the pidfd before and after: a number that was used anew in between is told as a failure.
  */
 
 #include <assert.h>

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * READ: facts that touch hardware or wait for a driver. Groups come first, since they wait for nothing; then each
- * device in two messages: what is answered at once, and then the attributes that take the driver's lock
- * (`driver_override`, `sriov_numvfs` …). Reading those never returns while an unbind of the device is blocked; then
- * this worker is lost, and the daemon has all else already and goes on with another, which leaves those attributes of
- * that device alone.
+ * READ: facts that touch hardware or wait for a driver. Groups come first, since they wait for
+ * nothing; then each device in two messages: what is answered at once, and then the attributes that
+ * take the driver's lock
+ * (`driver_override`, `sriov_numvfs` …). Reading those never returns while an unbind of the device
+ * is blocked; then this worker is lost, and the daemon has all else already and goes on with
+ * another, which leaves those attributes of that device alone.
  */
 
 #include <assert.h>
@@ -72,7 +73,8 @@ int worker_read_config(int function_fd, PciConfig *ret) {
 }
 
 int worker_read_children(Worker *w, const SysChildren *children, PciAddress a, PciUse *use) {
-        return children ? sys_children_add_to_use(children, a, use) : sys_children_walk(&w->tree, a, use);
+        return children ? sys_children_add_to_use(children, a, use)
+                        : sys_children_walk(&w->tree, a, use);
 }
 
 static void read_attribute(int fd, PciAttribute a, PciLive *l) {
@@ -167,8 +169,11 @@ static void read_late(const Reading *g, int fd, PciAddress a, int error) {
                 read_attributes(fd, true, &late);
         if (what & HOST_READ_VPD)
                 read_vpd(fd, &late);
-        report(g->w, &(ProtocolDevice) { .address = a, .error = error, .what = what & HOST_READ_VPD, .last = true,
-                                         .live = &late });
+        report(g->w, &(ProtocolDevice){ .address = a,
+                                        .error = error,
+                                        .what = what & HOST_READ_VPD,
+                                        .last = true,
+                                        .live = &late });
         pci_live_done(&late);
 }
 
@@ -252,7 +257,8 @@ static int read_devices(Worker *w, const HostRequest *r) {
 
 /* ---- groups and slots ---- */
 
-static ssize_t read_group_text(Worker *w, uint32_t id, const char *attribute, char *text, size_t size) {
+static ssize_t read_group_text(Worker *w, uint32_t id, const char *attribute, char *text,
+                               size_t size) {
         char path[96];
 
         (void) snprintf(path, sizeof(path), "kernel/iommu_groups/%u/%s", id, attribute);
@@ -268,7 +274,8 @@ static void read_group(Worker *w, uint32_t id) {
         (void) iommu_group_facts_set_type(&g, n < 0 ? NULL : text, n < 0 ? (int) -n : 0);
         n = read_group_text(w, id, "reserved_regions", text, sizeof(text));
         (void) iommu_group_facts_set_regions(&g, n < 0 ? NULL : text, n < 0 ? (int) -n : 0);
-        g.noiommu = read_group_text(w, id, "name", text, sizeof(text)) > 0 && streq(text, "vfio-noiommu");
+        g.noiommu = read_group_text(w, id, "name", text, sizeof(text)) > 0 &&
+                    streq(text, "vfio-noiommu");
         encode_group(&w->encoder, &g);
         worker_send(w, PROTOCOL_GROUP, NULL, 0);
         iommu_group_facts_done(&g);
@@ -316,15 +323,18 @@ static void read_slot(Worker *w, const HostRequest *r, const char *name) {
         PciSlotFacts s = {};
 
         (void) snprintf(path, sizeof(path), "bus/pci/slots/%.200s/address", name);
-        if (read_attr_at(w->tree.sys, path, text, sizeof(text)) < 0 || pci_slot_facts_init(&s, name, text) < 0)
+        if (read_attr_at(w->tree.sys, path, text, sizeof(text)) < 0 ||
+            pci_slot_facts_init(&s, name, text) < 0)
                 return;
         if (slot_is_wanted(&s, r)) {
                 for (size_t i = 0; i < ELEMENTSOF(attributes); i++) {
                         ssize_t n;
 
-                        (void) snprintf(path, sizeof(path), "bus/pci/slots/%.200s/%s", name, attributes[i]);
+                        (void) snprintf(path, sizeof(path), "bus/pci/slots/%.200s/%s", name,
+                                        attributes[i]);
                         n = read_attr_at(w->tree.sys, path, text, sizeof(text));
-                        (void) pci_slot_facts_set(&s, attributes[i], n < 0 ? NULL : text, n < 0 ? (int) -n : 0);
+                        (void) pci_slot_facts_set(&s, attributes[i], n < 0 ? NULL : text,
+                                                  n < 0 ? (int) -n : 0);
                 }
                 encode_slot(&w->encoder, &s);
                 worker_send(w, PROTOCOL_SLOT, NULL, 0);

@@ -3,9 +3,9 @@
 /*
  * The reference: what configuration space showed before an owner got the device, in the file
  * reference/ADDRESS below the workers' directory, so that it lives exactly as long as the kernel's
- * state. Written by a worker before the hand-over, read by the one that compares. The file holds the
- * identity that it was taken of; bytes are read as a stranger's, and a file that is not whole is no
- * reference. Never written while an owner may have the device.
+ * state. Written by a worker before the hand-over, read by the one that compares. The file holds
+ * the identity that it was taken of; bytes are read as a stranger's, and a file that is not whole
+ * is no reference. Never written while an owner may have the device.
  */
 
 #include <assert.h>
@@ -68,7 +68,8 @@ static int decode_reference(Decoder *d, const PlanDevice *p, PciConfig *ret) {
         for (uint32_t i = 0; d->error == 0 && i < n; i++) {
                 uint16_t offset = decode_u16(d);
                 uint32_t v = decode_u32(d);
-                uint8_t bytes[] = { (uint8_t) v, (uint8_t) (v >> 8), (uint8_t) (v >> 16), (uint8_t) (v >> 24) };
+                uint8_t bytes[] = { (uint8_t) v, (uint8_t) (v >> 8), (uint8_t) (v >> 16),
+                                    (uint8_t) (v >> 24) };
 
                 if (offset % 4 != 0 || pci_config_set(ret, offset, bytes, sizeof(bytes)) < 0)
                         return -EBADMSG;
@@ -104,7 +105,8 @@ int reference_write(const Worker *w, const PlanDevice *p, const PciConfig *c) {
         encode_reference(&e, p, c);
         if (e.error < 0)
                 return e.error;
-        return write_file_atomic_at(directory, PCI_ADDRESS_TEXT(p->address), e.data, e.size, 0600, false);
+        return write_file_atomic_at(directory, PCI_ADDRESS_TEXT(p->address), e.data, e.size, 0600,
+                                    false);
 }
 
 int reference_read(const Worker *w, const PlanDevice *p, PciConfig *ret) {
@@ -115,7 +117,8 @@ int reference_read(const Worker *w, const PlanDevice *p, PciConfig *ret) {
         assert(p);
         if (directory < 0)
                 return directory;
-        fd = openat(directory, PCI_ADDRESS_TEXT(p->address), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        fd = openat(directory, PCI_ADDRESS_TEXT(p->address),
+                    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd < 0)
                 return -errno;
         n = loop_pread(fd, data, sizeof(data), 0);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * SNAPSHOT: the whole host as the kernel says it, into HOST.json (host/snapshot.h) in a sealed memory file. It holds
- * the texts and registers that the daemon and the worker read, and no others: configuration space as far as it is
- * decoded, since reading the rest of it can upset a device. The daemon is told of each device before it is read: where
- * its driver holds the lock for too long, another worker begins anew and says of that device what can be read without.
+ * SNAPSHOT: the whole host as the kernel says it, into HOST.json (host/snapshot.h) in a sealed
+ * memory file. It holds the texts and registers that the daemon and the worker read, and no others:
+ * configuration space as far as it is decoded, since reading the rest of it can upset a device. The
+ * daemon is told of each device before it is read: where its driver holds the lock for too long,
+ * another worker begins anew and says of that device what can be read without.
  */
 
 #include "host/snapshot.h"
@@ -32,7 +33,8 @@ static int take_text(ssize_t n, const char *text, char **ret_text, int *ret_erro
 /* What waits for a driver's lock, of a device whose driver does not give it. */
 static void leave_locked(int fd, SnapshotDevice *d) {
         for (PciAttribute a = 0; a < _PCI_ATTRIBUTE_MAX; a++)
-                if (worker_attribute_is_late(a) && faccessat(fd, pci_attribute_path(a), F_OK, 0) >= 0)
+                if (worker_attribute_is_late(a) &&
+                    faccessat(fd, pci_attribute_path(a), F_OK, 0) >= 0)
                         d->attributes[a].error = ETIMEDOUT;
         d->config_error = ETIMEDOUT;
 }
@@ -88,7 +90,8 @@ static int take_use(Worker *w, const SysChildren *children, SnapshotDevice *d) {
         return r < 0 ? r : critical_add_to_use(critical, d->address, &d->use);
 }
 
-static int take_device(Worker *w, const SysChildren *children, PciAddress a, bool stuck, Snapshot *s) {
+static int take_device(Worker *w, const SysChildren *children, PciAddress a, bool stuck,
+                       Snapshot *s) {
         _cleanup_close_ int fd = sys_open_function(&w->tree, a);
         char path[PATH_MAX];
         SnapshotDevice *d;
@@ -124,7 +127,8 @@ static int take_devices(Worker *w, const HostRequest *request, Snapshot *s) {
                 r = sys_children_load(&w->tree, &children);
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 worker_progress(w, functions + i);
-                r = take_device(w, children, functions[i], worker_is_stuck(request, functions[i]), s);
+                r = take_device(w, children, functions[i], worker_is_stuck(request, functions[i]),
+                                s);
                 if (r >= 0 && !worker_may_go_on(w))
                         r = -ECANCELED;
         }
@@ -133,10 +137,12 @@ static int take_devices(Worker *w, const HostRequest *request, Snapshot *s) {
 }
 
 /* Text of one attribute below a directory of sysfs; what cannot be read is left out. */
-static int take_optional(const SysTree *t, const char *directory, const char *name, const char *attribute, char **ret) {
+static int take_optional(const SysTree *t, const char *directory, const char *name,
+                         const char *attribute, char **ret) {
         char path[512], text[PCI_ATTRIBUTE_TEXT_MAX + 1];
 
-        if (snprintf(path, sizeof(path), "%s/%s/%s", directory, name, attribute) >= (int) sizeof(path) ||
+        if (snprintf(path, sizeof(path), "%s/%s/%s", directory, name, attribute) >=
+                    (int) sizeof(path) ||
             read_attr_at(t->sys, path, text, sizeof(text)) < 0)
                 return 0;
         return free_and_strdup(ret, text);
@@ -167,8 +173,8 @@ static int take_groups(Worker *w, Snapshot *s) {
                 *g = (SnapshotGroup) { .id = id };
                 r = take_optional(&w->tree, "kernel/iommu_groups", *name, "type", &g->type);
                 if (r >= 0)
-                        r = take_optional(&w->tree, "kernel/iommu_groups", *name, "reserved_regions",
-                                          &g->reserved_regions);
+                        r = take_optional(&w->tree, "kernel/iommu_groups", *name,
+                                          "reserved_regions", &g->reserved_regions);
         }
         if (s->n_groups > 1)
                 qsort(s->groups, s->n_groups, sizeof(SnapshotGroup), compare_groups);
@@ -192,11 +198,13 @@ static int take_iommus(Worker *w, Snapshot *s) {
                 (void) string_copy(i->name, sizeof(i->name), *name);
                 r = take_optional(&w->tree, "class/iommu", *name, "intel-iommu/cap", &i->cap);
                 if (r >= 0)
-                        r = take_optional(&w->tree, "class/iommu", *name, "intel-iommu/ecap", &i->ecap);
+                        r = take_optional(&w->tree, "class/iommu", *name, "intel-iommu/ecap",
+                                          &i->ecap);
                 if (r >= 0 && !i->cap)
                         r = take_optional(&w->tree, "class/iommu", *name, "amd-iommu/cap", &i->cap);
                 if (r >= 0)
-                        r = take_optional(&w->tree, "class/iommu", *name, "amd-iommu/features", &i->features);
+                        r = take_optional(&w->tree, "class/iommu", *name, "amd-iommu/features",
+                                          &i->features);
         }
         return r;
 }
@@ -226,8 +234,9 @@ static int take_slot(Worker *w, const char *name, SnapshotSlot *slot) {
                 const char *attribute;
                 char **to;
         } texts[] = {
-                { "address", &slot->address }, { "power", &slot->power },     { "attention", &slot->attention },
-                { "latch", &slot->latch },     { "adapter", &slot->adapter },
+                { "address", &slot->address },     { "power", &slot->power },
+                { "attention", &slot->attention }, { "latch", &slot->latch },
+                { "adapter", &slot->adapter },
         };
         int r;
 

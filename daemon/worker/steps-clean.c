@@ -72,7 +72,8 @@ static int read_alive(StepRun *s, PciConfig *ret) {
                 return r == -ENOENT ? -ENODEV : r;
         if (pci_config_liveness(ret) == PCI_LIVENESS_ALIVE)
                 return 0;
-        (void) snprintf(s->detail, sizeof(s->detail), "it is %s", pci_liveness_to_string(pci_config_liveness(ret)));
+        (void) snprintf(s->detail, sizeof(s->detail), "it is %s",
+                        pci_liveness_to_string(pci_config_liveness(ret)));
         return -EIO;
 }
 
@@ -123,24 +124,27 @@ int step_do_compare_config(StepRun *s) {
         free(s->evidence);
         s->evidence = has_reference ? pci_comparison_to_string(&c)
                                     : strjoinf("no reference of it is kept; %s",
-                                               c.n > 0 ? "its BARs are not the kernel's" : "its BARs are the kernel's");
+                                               c.n > 0 ? "its BARs are not the kernel's"
+                                                       : "its BARs are the kernel's");
         if (c.n == 0)
                 return 0;
-        (void) string_copy(s->detail, sizeof(s->detail), strempty(s->evidence)); /* cut: it is for people */
+        (void) string_copy(s->detail, sizeof(s->detail),
+                           strempty(s->evidence)); /* cut: it is for people */
         return -STEP_ERROR_READ_BACK;
 }
 
 /* ---- hooks ---- */
 
-/* A hook has no privilege, but the device: while it runs, the node of the group is its own. Put back by us, or by the
- * next proof that nobody holds the group. */
+/* A hook has no privilege, but the device: while it runs, the node of the group is its own. Put
+ * back by us, or by the next proof that nobody holds the group. */
 static int lend_node(StepRun *s, bool lend) {
         VfioOwner owner = {};
         char driver[PCI_DRIVER_NAME_MAX], value[32];
 
         if (lend) {
                 hook_user(s->w, &owner.uid, &owner.gid);
-                if (owner.uid == HOOK_UID_UNCHANGED || step_read_driver(s, driver) < 0 || !pci_driver_is_vfio(driver))
+                if (owner.uid == HOOK_UID_UNCHANGED || step_read_driver(s, driver) < 0 ||
+                    !pci_driver_is_vfio(driver))
                         return 0;
         }
         (void) snprintf(value, sizeof(value), "%u:%u", owner.uid, owner.gid);
@@ -170,7 +174,8 @@ static int run_hook(StepRun *s) {
 
         tell(s, &h);
         if (r < 0 && h.output)
-                (void) string_copy(s->detail, sizeof(s->detail), h.output); /* cut: it is for people */
+                (void) string_copy(s->detail, sizeof(s->detail),
+                                   h.output); /* cut: it is for people */
         return r;
 }
 
@@ -183,6 +188,7 @@ int step_do_hook(StepRun *s) {
         r = run_hook(s);
         back = lend_node(s, false);
         if (r >= 0 && back >= 0)
-                back = step_do_prove_unheld(s, 0); /* what it started is gone, and with it what it had open */
+                back = step_do_prove_unheld(
+                        s, 0); /* what it started is gone, and with it what it had open */
         return r < 0 ? r : back;
 }

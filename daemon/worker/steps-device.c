@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Steps that change the device itself, or only look at it: reset, waiting until it answers, virtual functions, and the
- * last look. A reset through sysfs succeeds while a VFIO user has the device open and pulls the hardware from under it,
- * so it is refused unless nobody holds the device.
+ * Steps that change the device itself, or only look at it: reset, waiting until it answers, virtual
+ * functions, and the last look. A reset through sysfs succeeds while a VFIO user has the device
+ * open and pulls the hardware from under it, so it is refused unless nobody holds the device.
  */
 
 #include <assert.h>
@@ -18,7 +18,9 @@
 #define READY_POLL_MAX_MSEC 500U
 
 static bool method_is_valid(const char *method) {
-        static const char *const methods[] = { "device_specific", "acpi", "flr", "af_flr", "pm", "bus", "cxl_bus" };
+        static const char *const methods[] = { "device_specific", "acpi", "flr",
+                                               "af_flr",          "pm",   "bus",
+                                               "cxl_bus" };
 
         for (size_t i = 0; i < ELEMENTSOF(methods); i++)
                 if (streq(methods[i], method))
@@ -63,7 +65,8 @@ PciLiveness step_look_alive(const StepRun *s) {
         if (fd < 0)
                 return PCI_LIVENESS_UNKNOWN;
         pci_config_init(&c, PCI_CONFIG_SIZE);
-        /* Each by itself: only a read of the Vendor ID alone is answered while the device asks for a retry. */
+        /* Each by itself: only a read of the Vendor ID alone is answered while the device asks for
+         * a retry. */
         if (loop_pread(fd, registers, 4, 0) != 4)
                 return PCI_LIVENESS_UNKNOWN;
         (void) pci_config_set(&c, 0, registers, 4);
@@ -73,7 +76,8 @@ PciLiveness step_look_alive(const StepRun *s) {
 }
 
 int step_do_await_ready(StepRun *s) {
-        uint32_t timeout = s->step->timeout_msec > 0 ? s->step->timeout_msec : PLAN_STEP_TIMEOUT_DEFAULT_MSEC;
+        uint32_t timeout =
+                s->step->timeout_msec > 0 ? s->step->timeout_msec : PLAN_STEP_TIMEOUT_DEFAULT_MSEC;
         usec_t until = now_boottime() + timeout * USEC_PER_MSEC;
         unsigned pause = READY_POLL_MIN_MSEC;
 
@@ -86,7 +90,8 @@ int step_do_await_ready(StepRun *s) {
                         return faccessat(s->fd, "vendor", F_OK, 0) < 0 ? -ENODEV : -EIO;
                 if (now_boottime() >= until) {
                         (void) snprintf(s->detail, sizeof(s->detail), "%s",
-                                        l == PCI_LIVENESS_RRS ? "it still asks for a retry" : "it reads as all-ones");
+                                        l == PCI_LIVENESS_RRS ? "it still asks for a retry"
+                                                              : "it reads as all-ones");
                         return -ETIMEDOUT;
                 }
                 if (!worker_pause(s->w, pause))
@@ -134,6 +139,7 @@ int step_do_verify(StepRun *s) {
                 return -STEP_ERROR_READ_BACK;
         }
         if (s->plan->kind == PLAN_RELEASE)
-                worker_report_attribute(s->w, s->step->device, s->fd, PCI_ATTRIBUTE_DRIVER_OVERRIDE);
+                worker_report_attribute(s->w, s->step->device, s->fd,
+                                        PCI_ATTRIBUTE_DRIVER_OVERRIDE);
         return 0;
 }

@@ -21,7 +21,8 @@
 
 /* ---- virtual functions ---- */
 
-/* Links virtfn0 … of the physical function; where it has an IOMMU group, each of them has one too. */
+/* Links virtfn0 … of the physical function; where it has an IOMMU group, each of them has one
+ * too. */
 static bool vf_is_there(const StepRun *s, uint32_t i, bool grouped) {
         char path[48], name[32];
 
@@ -30,7 +31,8 @@ static bool vf_is_there(const StepRun *s, uint32_t i, bool grouped) {
 }
 
 int step_do_await_vfs(StepRun *s) {
-        uint32_t timeout = s->step->timeout_msec > 0 ? s->step->timeout_msec : PLAN_STEP_TIMEOUT_DEFAULT_MSEC;
+        uint32_t timeout =
+                s->step->timeout_msec > 0 ? s->step->timeout_msec : PLAN_STEP_TIMEOUT_DEFAULT_MSEC;
         usec_t until = now_boottime() + timeout * USEC_PER_MSEC;
         char name[32];
         bool grouped = readlink_base_at(s->fd, "iommu_group", name, sizeof(name)) >= 0;
@@ -38,15 +40,16 @@ int step_do_await_vfs(StepRun *s) {
 
         if (parse_u32(strempty(s->step->value), 10, UINT16_MAX, &n) < 0)
                 return -EINVAL;
-        /* The kernel has made them when the write of their number returns; an IOMMU driver may be late. */
+        /* The kernel has made them when the write of their number returns; an IOMMU driver may be
+         * late. */
         for (;;) {
                 while (i < n && vf_is_there(s, i, grouped))
                         i++;
                 if (i == n)
                         return 0;
                 if (now_boottime() >= until) {
-                        (void) snprintf(s->detail, sizeof(s->detail), "virtual function %u of %u is not there",
-                                        i + 1, n);
+                        (void) snprintf(s->detail, sizeof(s->detail),
+                                        "virtual function %u of %u is not there", i + 1, n);
                         return -ETIMEDOUT;
                 }
                 if (!worker_pause(s->w, POLL_MSEC))
@@ -151,7 +154,8 @@ static int resize_bar(StepRun *s, const char *value) {
                 return r;
         if (now == UINT64_C(1) << (20 + size))
                 return 0;
-        (void) snprintf(s->detail, sizeof(s->detail), "its size is %llu bytes", (unsigned long long) now);
+        (void) snprintf(s->detail, sizeof(s->detail), "its size is %llu bytes",
+                        (unsigned long long) now);
         return -STEP_ERROR_READ_BACK;
 }
 
@@ -172,7 +176,8 @@ static int set(StepRun *s, const char *value) {
         case STEP_SET_NOSNOOP:
                 return set_nosnoop_awake(s, value);
         case STEP_SET_DOMAIN_TYPE:
-                return is_domain_type(value) ? step_set_attribute(s, "iommu_group/type", value) : -EINVAL;
+                return is_domain_type(value) ? step_set_attribute(s, "iommu_group/type", value)
+                                             : -EINVAL;
         case STEP_RESIZE_BAR:
                 return resize_bar(s, value);
         default:
@@ -187,11 +192,13 @@ int step_do_setting(StepRun *s, const char *value) {
         assert(s);
         assert(value);
         r = set(s, value);
-        if (r >= 0 || r == -ENODEV || s->plan->kind != PLAN_RELEASE || !step_type_is_setting(s->step->type))
+        if (r >= 0 || r == -ENODEV || s->plan->kind != PLAN_RELEASE ||
+            !step_type_is_setting(s->step->type))
                 return r;
         free(s->evidence);
-        s->evidence = strjoinf("not taken back: %s%s%s",
-                               r == -STEP_ERROR_READ_BACK ? "the write changed nothing" : errno_text(r),
-                               s->detail[0] ? ", " : "", s->detail);
+        s->evidence =
+                strjoinf("not taken back: %s%s%s",
+                         r == -STEP_ERROR_READ_BACK ? "the write changed nothing" : errno_text(r),
+                         s->detail[0] ? ", " : "", s->detail);
         return 0;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The step that commits what must outlive a reboot. It is a plan's own step because it syncs, which the daemon's loop
- * must not. Undoing writes only where the file is not yet as it was, so that a step which failed for a full disk needs
- * no room to be undone.
+ * The step that commits what must outlive a reboot. It is a plan's own step because it syncs, which
+ * the daemon's loop must not. Undoing writes only where the file is not yet as it was, so that a
+ * step which failed for a full disk needs no room to be undone.
  */
 
 #include "worker/steps.h"
@@ -26,7 +26,9 @@ static int explain(StepRun *s, int error) {
 int step_do_commit(StepRun *s, const char *text) {
         _cleanup_close_ int fd = open_state(s);
 
-        return explain(s, fd < 0 ? fd : state_dir_commit(fd, s->w->daemon, strempty(s->step->value), text));
+        return explain(s,
+                       fd < 0 ? fd
+                              : state_dir_commit(fd, s->w->daemon, strempty(s->step->value), text));
 }
 
 int step_undo_commit(StepRun *s, const char *text) {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Steps about who may use a group and who does. The proof that nobody holds a function on VFIO is a trial open of the
- * group's node, which succeeds only when no descriptor of the group or of a device of it exists anywhere, queued in a
- * socket included. Kernels with cdevs alone have no such proof: there the holders seen in /proc are the best evidence.
- * A function on a host driver is refused when the host needs it or a process has one of its nodes open.
+ * Steps about who may use a group and who does. The proof that nobody holds a function on VFIO is a
+ * trial open of the group's node, which succeeds only when no descriptor of the group or of a
+ * device of it exists anywhere, queued in a socket included. Kernels with cdevs alone have no such
+ * proof: there the holders seen in /proc are the best evidence. A function on a host driver is
+ * refused when the host needs it or a process has one of its nodes open.
  */
 
 #include <assert.h>
@@ -20,7 +21,8 @@
 #define HOLDERS_POLL_MSEC 250U
 
 static int refuse_held(StepRun *s) {
-        (void) worker_find_holders(s->w, s->step->device, &s->use); /* who it is, if it can be found */
+        (void) worker_find_holders(s->w, s->step->device,
+                                   &s->use); /* who it is, if it can be found */
         return -EBUSY;
 }
 
@@ -48,8 +50,9 @@ static int prove_by_holders(StepRun *s, uint32_t timeout_msec) {
 static int prove_vfio(StepRun *s, uint32_t timeout_msec) {
         int r;
 
-        r = timeout_msec > 0 ? vfio_wait_unheld(&s->w->tree, s->step->group, timeout_msec, s->w->socket) :
-                               vfio_group_is_unheld(&s->w->tree, s->step->group);
+        r = timeout_msec > 0
+                    ? vfio_wait_unheld(&s->w->tree, s->step->group, timeout_msec, s->w->socket)
+                    : vfio_group_is_unheld(&s->w->tree, s->step->group);
         if (r == -ENOENT)
                 return prove_by_holders(s, timeout_msec);
         if (r == -EBUSY || r == -ETIMEDOUT)
@@ -74,18 +77,21 @@ static int look_at_host_use(StepRun *s) {
         if (r < 0)
                 return r;
         if (s->use.n_criticals > 0) {
-                (void) string_copy(s->detail, sizeof(s->detail), strempty(s->use.criticals[0].proof));
+                (void) string_copy(s->detail, sizeof(s->detail),
+                                   strempty(s->use.criticals[0].proof));
                 return -ENOTBLK;
         }
         if (!worker_use_has_nodes(&s->use))
-                return 0; /* nothing that a process could have open: spares the walk over all processes */
+                return 0; /* nothing that a process could have open: spares the walk over all
+                             processes */
         r = worker_find_holders(s->w, s->step->device, &s->use);
         if (r < 0)
                 return r;
         return s->use.n_holders > 0 ? -EBUSY : 0;
 }
 
-/* Many a holder is there for a moment only: udev probing a disk, a tool that lists what there is. */
+/* Many a holder is there for a moment only: udev probing a disk, a tool that lists what there
+ * is. */
 static int prove_host(StepRun *s, uint32_t timeout_msec) {
         usec_t until = now_boottime() + timeout_msec * USEC_PER_MSEC;
 
@@ -96,7 +102,8 @@ static int prove_host(StepRun *s, uint32_t timeout_msec) {
                         return r;
                 if (!worker_pause(s->w, HOLDERS_POLL_MSEC))
                         return -ECANCELED;
-                s->w->critical = critical_free(s->w->critical); /* whoever let go may have mounted it */
+                s->w->critical =
+                        critical_free(s->w->critical); /* whoever let go may have mounted it */
         }
 }
 
@@ -130,7 +137,8 @@ static int parse_owner(const char *value, uid_t *ret_uid, gid_t *ret_gid) {
                 return -EINVAL;
         memcpy(uid, value, n);
         uid[n] = 0;
-        if (parse_u32(uid, 10, UINT32_MAX - 1, &u) < 0 || parse_u32(gid, 10, UINT32_MAX - 1, &g) < 0)
+        if (parse_u32(uid, 10, UINT32_MAX - 1, &u) < 0 ||
+            parse_u32(gid, 10, UINT32_MAX - 1, &g) < 0)
                 return -EINVAL;
         *ret_uid = u;
         *ret_gid = g;
@@ -157,7 +165,8 @@ int step_do_node_owner(StepRun *s, const char *value) {
         records = worker_directory(s->w, "nodes", false);
         if (records < 0)
                 return records;
-        r = vfio_set_node_owner(&s->w->tree, records, s->step->group, devices, n, (VfioOwner) { uid, gid });
+        r = vfio_set_node_owner(&s->w->tree, records, s->step->group, devices, n,
+                                (VfioOwner){ uid, gid });
         /* A node that went with its driver is nobody's any more; the next one is root's. */
         return r == -ENOENT && uid == 0 && gid == 0 ? 0 : r;
 }

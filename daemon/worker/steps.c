@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Steps that bind and unbind drivers. The kernel's answer to a write is not trusted: `drivers_probe` succeeds when
- * nothing bound, and fails with EINVAL for what its log alone explains. What counts is the driver link afterwards. A
- * device on a VFIO driver is never unbound while anybody holds it: that write would sleep until the holder is gone.
+ * Steps that bind and unbind drivers. The kernel's answer to a write is not trusted:
+ * `drivers_probe` succeeds when nothing bound, and fails with EINVAL for what its log alone
+ * explains. What counts is the driver link afterwards. A device on a VFIO driver is never unbound
+ * while anybody holds it: that write would sleep until the holder is gone.
  */
 
 #include "worker/steps.h"
@@ -117,7 +118,8 @@ bool step_await(StepRun *s, bool (*shows)(const StepRun *s, const char *value), 
                 return false;
         watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", s->fd);
-        if (watch < 0 || inotify_add_watch(watch, path, IN_CREATE | IN_DELETE | IN_MOVE | IN_CLOSE_WRITE) < 0)
+        if (watch < 0 ||
+            inotify_add_watch(watch, path, IN_CREATE | IN_DELETE | IN_MOVE | IN_CLOSE_WRITE) < 0)
                 return shows(s, value);
         while (!shows(s, value)) {
                 struct pollfd p = { .fd = watch, .events = POLLIN };
@@ -125,7 +127,8 @@ bool step_await(StepRun *s, bool (*shows)(const StepRun *s, const char *value), 
 
                 if (now >= until || poll(&p, 1, (int) ((until - now) / USEC_PER_MSEC) + 1) < 0)
                         return shows(s, value);
-                (void) read(watch, events, sizeof(events)); /* what happened is seen by looking again */
+                (void) read(watch, events,
+                            sizeof(events)); /* what happened is seen by looking again */
         }
         return true;
 }
@@ -177,7 +180,8 @@ int step_do_probe(StepRun *s, const char *expect) {
                 return r;
         if (s->redo && now[0] && (!expect[0] || streq(now, expect)))
                 return 0;
-        written = step_write(s->w->tree.sys, "bus/pci/drivers_probe", PCI_ADDRESS_TEXT(s->step->device));
+        written = step_write(s->w->tree.sys, "bus/pci/drivers_probe",
+                             PCI_ADDRESS_TEXT(s->step->device));
         if (!expect[0])
                 return written; /* whatever binds, and be it nothing */
         if (written >= 0 ? step_await(s, step_driver_is, expect) : step_driver_is(s, expect))
@@ -234,21 +238,24 @@ int step_prove_override(StepRun *s) {
         for (size_t i = 0; i < s->plan->n_steps; i++) {
                 const Step *o = s->plan->steps + i;
 
-                if (o->type != STEP_SET_OVERRIDE || !o->has_device || !pci_address_equal(o->device, s->step->device))
+                if (o->type != STEP_SET_OVERRIDE || !o->has_device ||
+                    !pci_address_equal(o->device, s->step->device))
                         continue;
                 r = read_override(s, now, sizeof(now));
                 if (r < 0)
                         return r == -ENOENT ? -ENODEV : r;
                 if (streq(now, strempty(o->undo)) || streq(now, strempty(o->value)))
                         continue;
-                (void) snprintf(s->detail, sizeof(s->detail), "its driver_override is %s", now[0] ? now : "none");
+                (void) snprintf(s->detail, sizeof(s->detail), "its driver_override is %s",
+                                now[0] ? now : "none");
                 return -ESTALE;
         }
         return 0;
 }
 
 int step_do_override(StepRun *s) {
-        return write_override(s, strempty(s->step->value), s->step->undo, s->plan->kind == PLAN_RELEASE);
+        return write_override(s, strempty(s->step->value), s->step->undo,
+                              s->plan->kind == PLAN_RELEASE);
 }
 
 int step_do(StepRun *s) {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The steps of a plan, one at a time. Each looks at the identity of its device through the device's own directory
- * descriptor before it writes, and reads back the fact that must show afterwards.
+ * The steps of a plan, one at a time. Each looks at the identity of its device through the device's
+ * own directory descriptor before it writes, and reads back the fact that must show afterwards.
  */
 
 #include "host/step-error.h"
@@ -13,9 +13,9 @@ typedef struct StepRun {
         Worker *w;
         const Plan *plan;
         const Step *step;
-        bool redo;              /* recovery: what shows already counts as done */
-        bool failed;            /* being undone because it failed itself: what came of it is its own */
-        int fd;                 /* directory of the step's device; -EBADF without one */
+        bool redo;   /* recovery: what shows already counts as done */
+        bool failed; /* being undone because it failed itself: what came of it is its own */
+        int fd;      /* directory of the step's device; -EBADF without one */
         /* For the explanation of a failure: */
         bool has_found;
         char found[PCI_DRIVER_NAME_MAX];
@@ -26,7 +26,8 @@ typedef struct StepRun {
 void step_run_done(StepRun *s);
 #define _cleanup_step_run_ _cleanup_(step_run_done)
 
-/* Opens the device of the step and checks that it is the one that the plan was made for: -ENODEV, -ESTALE. */
+/* Opens the device of the step and checks that it is the one that the plan was made for: -ENODEV,
+ * -ESTALE. */
 int step_run_open(StepRun *s);
 int step_do(StepRun *s);
 /* Does nothing where the facts show that there is nothing to undo. */
@@ -45,8 +46,8 @@ bool step_await(StepRun *s, bool (*shows)(const StepRun *s, const char *value), 
 int step_do_unbind(StepRun *s, const char *driver);
 int step_do_probe(StepRun *s, const char *expect);
 int step_do_override(StepRun *s);
-/* -ESTALE: it is not what the plan was made with. Once the device is unbound, undoing would bind what a foreign hand
- * wrote there. */
+/* -ESTALE: it is not what the plan was made with. Once the device is unbound, undoing would bind
+ * what a foreign hand wrote there. */
 int step_prove_override(StepRun *s);
 int step_do_numvfs(StepRun *s, const char *value);
 int step_do_reset(StepRun *s);
@@ -64,8 +65,8 @@ int step_do_setting(StepRun *s, const char *value);
 int step_do_take_reference(StepRun *s);
 int step_do_compare_config(StepRun *s);
 int step_do_hook(StepRun *s);
-/* reference.c: what a device's configuration space showed before an owner got it. Reading: -ENOENT there is none of
- * this card, -EBADMSG the file is damaged. */
+/* reference.c: what a device's configuration space showed before an owner got it. Reading: -ENOENT
+ * there is none of this card, -EBADMSG the file is damaged. */
 int reference_write(const Worker *w, const PlanDevice *p, const PciConfig *c);
 int reference_read(const Worker *w, const PlanDevice *p, PciConfig *ret);
 int reference_parse(const void *data, size_t n, const PlanDevice *p, PciConfig *ret);

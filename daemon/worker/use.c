@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Which nodes stand for a function, and who has them open: the group's node and the cdev of a function on VFIO, the
- * nodes of its children otherwise. Network interfaces have no node; their use shows in routes (critical.h).
+ * Which nodes stand for a function, and who has them open: the group's node and the cdev of a
+ * function on VFIO, the nodes of its children otherwise. Network interfaces have no node; their use
+ * shows in routes (critical.h).
  */
 
 #include <assert.h>

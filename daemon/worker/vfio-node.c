@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * VFIO nodes: whether anybody holds a group, and who owns its nodes. A group's node opens only when no descriptor of
- * the group or of a device of it exists anywhere, in a process or queued in a socket, so a trial open is the proof.
- * Closing a device descriptor raises no event that another process could wait for: the wait tries again, slower and
- * slower.
+ * VFIO nodes: whether anybody holds a group, and who owns its nodes. A group's node opens only when
+ * no descriptor of the group or of a device of it exists anywhere, in a process or queued in a
+ * socket, so a trial open is the proof. Closing a device descriptor raises no event that another
+ * process could wait for: the wait tries again, slower and slower.
  */
 
 #include <assert.h>
@@ -31,7 +31,8 @@ int vfio_group_is_unheld(const SysTree *tree, uint32_t group) {
         return fd < 0 ? -errno : 0;
 }
 
-/* Readable when a descriptor of the node was closed; -errno is no reason to fail: trials go on without it. */
+/* Readable when a descriptor of the node was closed; -errno is no reason to fail: trials go on
+ * without it. */
 static int watch_node(const SysTree *tree, uint32_t group) {
         char path[64];
         _cleanup_close_ int node = -EBADF, fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
@@ -66,19 +67,22 @@ int vfio_wait_unheld(const SysTree *tree, uint32_t group, uint32_t timeout_msec,
                 if (r != -EBUSY || now >= until)
                         return r;
                 if (watch < 0) {
-                        /* Only for whom it is worth it: giving up a watch waits for all processors (RCU). What was
-                         * closed before it stood is found by the next trial. */
+                        /* Only for whom it is worth it: giving up a watch waits for all processors
+                         * (RCU). What was closed before it stood is found by the next trial. */
                         watch = watch_node(tree, group);
                         if (watch >= 0)
                                 continue;
                 }
-                struct pollfd fds[] = { { .fd = wake_fd, .events = POLLIN }, { .fd = watch, .events = POLLIN } };
+                struct pollfd fds[] = { { .fd = wake_fd, .events = POLLIN },
+                                        { .fd = watch, .events = POLLIN } };
                 usec_t left = (until - now + USEC_PER_MSEC - 1) / USEC_PER_MSEC;
-                if (poll(fds, ELEMENTSOF(fds), (int) MIN((usec_t) pause_msec, left)) < 0 && errno != EINTR)
+                if (poll(fds, ELEMENTSOF(fds), (int) MIN((usec_t) pause_msec, left)) < 0 &&
+                    errno != EINTR)
                         return -errno;
                 if (fds[0].revents != 0)
                         return -ECANCELED;
-                drain(watch); /* our own trials close the node as well: at most one more trial comes of that */
+                drain(watch); /* our own trials close the node as well: at most one more trial comes
+                                 of that */
                 pause_msec = MIN(pause_msec * 2, TRIAL_LAST_MSEC);
         }
 }
@@ -105,8 +109,8 @@ static int own_node(const SysTree *tree, int records_fd, const char *path, uid_t
         return st.st_uid == uid && st.st_gid == gid ? 0 : -EIO;
 }
 
-int vfio_set_node_owner(const SysTree *tree, int records_fd, uint32_t group, const PciAddress *devices, size_t n,
-                        VfioOwner owner) {
+int vfio_set_node_owner(const SysTree *tree, int records_fd, uint32_t group,
+                        const PciAddress *devices, size_t n, VfioOwner owner) {
         char path[96], name[64];
 
         assert(tree);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * VFIO descriptors: the group path of stock kernels (group nodes, one type 1 v2 container; include/uapi/linux/vfio.h)
- * and the cdev path (unbound cdevs and an iommufd). A group's node opens once, so its descriptor serves every device
- * of the group. Order matters: SET_IOMMU after all groups joined fails for the whole set, and is where missing
- * interrupt isolation shows.
+ * VFIO descriptors: the group path of stock kernels (group nodes, one type 1 v2 container;
+ * include/uapi/linux/vfio.h) and the cdev path (unbound cdevs and an iommufd). A group's node opens
+ * once, so its descriptor serves every device of the group. Order matters: SET_IOMMU after all
+ * groups joined fails for the whole set, and is where missing interrupt isolation shows.
  */
 
 #include <assert.h>
@@ -49,7 +49,8 @@ static int list_add(FdList *l, HostFdKind kind, PciAddress a, uint32_t group, in
 
         if (l->n >= OPEN_FDS_MAX || ARRAY_RESERVE_ONE(l->fds, l->n, l->allocated) < 0)
                 return -ENOMEM;
-        l->fds[l->n++] = (HostFd) { .kind = kind, .address = a, .group = group, .fd = TAKE_FD(owned) };
+        l->fds[l->n++] =
+                (HostFd){ .kind = kind, .address = a, .group = group, .fd = TAKE_FD(owned) };
         return 0;
 }
 
@@ -97,7 +98,8 @@ static int set_iommu(int container, VfioDetail *detail) {
                 return 0;
         int r = -errno;
         if (r == -EPERM)
-                say(detail, "the IOMMU gives no isolated interrupts, or a region must be mapped 1:1");
+                say(detail,
+                    "the IOMMU gives no isolated interrupts, or a region must be mapped 1:1");
         else
                 say(detail, "the IOMMU cannot be set: %s", errno_text(-r));
         return r;
@@ -123,7 +125,8 @@ static int list_find_group(const FdList *l, uint32_t group) {
         return -EBADF;
 }
 
-static int open_groups(const SysTree *tree, const HostRequest *request, int container, FdList *l, VfioDetail *detail) {
+static int open_groups(const SysTree *tree, const HostRequest *request, int container, FdList *l,
+                       VfioDetail *detail) {
         for (size_t i = 0; i < request->n_open_devices; i++) {
                 const HostOpenDevice *d = &request->open_devices[i];
                 if (list_find_group(l, d->group) >= 0)
@@ -140,17 +143,20 @@ static int open_groups(const SysTree *tree, const HostRequest *request, int cont
         return 0;
 }
 
-/* VFIO_GROUP_GET_DEVICE_FD takes the function's name, with the VF token behind it where there is one. */
+/* VFIO_GROUP_GET_DEVICE_FD takes the function's name, with the VF token behind it where there is
+ * one. */
 static int open_device(const HostOpenDevice *d, FdList *l, VfioDetail *detail) {
         char name[PCI_ADDRESS_MAX + 64];
 
-        (void) snprintf(name, sizeof name, "%s%s%s", PCI_ADDRESS_TEXT(d->address), d->vf_token[0] ? " vf_token=" : "",
-                        d->vf_token);
+        (void) snprintf(name, sizeof name, "%s%s%s", PCI_ADDRESS_TEXT(d->address),
+                        d->vf_token[0] ? " vf_token=" : "", d->vf_token);
         int fd = ioctl(list_find_group(l, d->group), VFIO_GROUP_GET_DEVICE_FD, name);
         if (fd < 0) {
                 int r = -errno;
-                say(detail, "%s cannot be opened: %s%s", PCI_ADDRESS_TEXT(d->address), errno_text(-r),
-                    r == -EACCES ? " (its physical function is on VFIO: a VF token is needed)" : "");
+                say(detail, "%s cannot be opened: %s%s", PCI_ADDRESS_TEXT(d->address),
+                    errno_text(-r),
+                    r == -EACCES ? " (its physical function is on VFIO: a VF token is needed)"
+                                 : "");
                 return r;
         }
         int r = fd_set_cloexec(fd, true);
@@ -161,7 +167,8 @@ static int open_device(const HostOpenDevice *d, FdList *l, VfioDetail *detail) {
         return list_add(l, HOST_FD_DEVICE, d->address, d->group, fd);
 }
 
-static int open_group_path(const SysTree *tree, const HostRequest *request, FdList *l, VfioDetail *detail) {
+static int open_group_path(const SysTree *tree, const HostRequest *request, FdList *l,
+                           VfioDetail *detail) {
         int container = request->container_fd, r = 0;
         bool own = container < 0;
 
@@ -173,7 +180,8 @@ static int open_group_path(const SysTree *tree, const HostRequest *request, FdLi
         }
         if (r >= 0)
                 r = open_groups(tree, request, container, l, detail);
-        /* A container of the caller's may have its IOMMU set by an earlier call: EINVAL then, and all is well. */
+        /* A container of the caller's may have its IOMMU set by an earlier call: EINVAL then, and
+         * all is well. */
         if (r >= 0)
                 r = set_iommu(container, detail);
         if (r == -EINVAL && !own)
@@ -211,7 +219,8 @@ static int set_rlimit_mode(int iommufd) {
         return ioctl(iommufd, IOMMU_OPTION, &option) < 0 ? -errno : 0;
 }
 
-static int open_iommufd(const SysTree *tree, const HostRequest *request, FdList *l, VfioDetail *detail) {
+static int open_iommufd(const SysTree *tree, const HostRequest *request, FdList *l,
+                        VfioDetail *detail) {
         int fd = open_node(tree, IOMMUFD_NODE, detail);
 
         if (fd < 0)
@@ -220,11 +229,13 @@ static int open_iommufd(const SysTree *tree, const HostRequest *request, FdList 
         if (r >= 0 && request->iommufd_rlimit_process)
                 r = set_rlimit_mode(fd);
         if (r < 0)
-                say(detail, "accounting by process cannot be set on the iommufd: %s", errno_text(-r));
+                say(detail, "accounting by process cannot be set on the iommufd: %s",
+                    errno_text(-r));
         return r;
 }
 
-static int open_cdev_path(const SysTree *tree, const HostRequest *request, FdList *l, VfioDetail *detail) {
+static int open_cdev_path(const SysTree *tree, const HostRequest *request, FdList *l,
+                          VfioDetail *detail) {
         int r = request->iommufd >= 0 ? 0 : open_iommufd(tree, request, l, detail);
 
         for (size_t i = 0; r >= 0 && i < request->n_open_devices; i++) {
@@ -232,7 +243,9 @@ static int open_cdev_path(const SysTree *tree, const HostRequest *request, FdLis
                 char name[64], path[96];
                 r = vfio_cdev_name(tree, d->address, name, sizeof name);
                 if (r < 0) {
-                        say(detail, "%s has no VFIO character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV",
+                        say(detail,
+                            "%s has no VFIO character device: the kernel lacks "
+                            "CONFIG_VFIO_DEVICE_CDEV",
                             PCI_ADDRESS_TEXT(d->address));
                         return r;
                 }
@@ -251,11 +264,13 @@ static HostApi choose_api(const SysTree *tree, const HostRequest *request) {
         if (request->iommufd >= 0 || request->n_open_devices == 0)
                 return HOST_API_CDEV;
         (void) snprintf(path, sizeof path, "vfio/%u", request->open_devices[0].group);
-        bool has_group = faccessat(tree->dev, path, F_OK, 0) >= 0 && faccessat(tree->dev, "vfio/vfio", F_OK, 0) >= 0;
+        bool has_group = faccessat(tree->dev, path, F_OK, 0) >= 0 &&
+                         faccessat(tree->dev, "vfio/vfio", F_OK, 0) >= 0;
         return has_group ? HOST_API_GROUP : HOST_API_CDEV;
 }
 
-int vfio_open_all(const SysTree *tree, const HostRequest *request, HostFd **ret, size_t *ret_n, VfioDetail *detail) {
+int vfio_open_all(const SysTree *tree, const HostRequest *request, HostFd **ret, size_t *ret_n,
+                  VfioDetail *detail) {
         _cleanup_(fd_list_done) FdList l = {};
         int r;
 
@@ -285,7 +300,8 @@ int vfio_trial_attach(const SysTree *tree, const uint32_t *groups, size_t n, Vfi
         assert(detail);
         detail->text[0] = '\0';
         if (faccessat(tree->dev, "vfio/vfio", F_OK, 0) < 0)
-                return errno == ENOENT && faccessat(tree->dev, IOMMUFD_NODE, F_OK, 0) >= 0 ? 0 : -errno;
+                return errno == ENOENT && faccessat(tree->dev, IOMMUFD_NODE, F_OK, 0) >= 0 ? 0
+                                                                                           : -errno;
         int container = open_container(tree, detail);
         if (container < 0)
                 return container;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The worker's side of the conversation. A daemon that died closes the connection: that is looked for before each
- * thing that changes the system, because from then on nobody follows what is done here.
+ * The worker's side of the conversation. A daemon that died closes the connection: that is looked
+ * for before each thing that changes the system, because from then on nobody follows what is done
+ * here.
  */
 
 #include "worker/worker.h"
@@ -19,7 +20,8 @@ void worker_send(Worker *w, ProtocolType type, const int *fds, size_t n_fds) {
         assert(w);
         r = w->gone ? -EPIPE : protocol_send(w->socket, type, &w->encoder, fds, n_fds);
         if (r < 0)
-                w->gone = true; /* a message that cannot be sent leaves the daemon as blind as none at all */
+                w->gone = true; /* a message that cannot be sent leaves the daemon as blind as none
+                                   at all */
         encoder_reset(&w->encoder);
 }
 
@@ -29,8 +31,8 @@ void worker_progress(Worker *w, const PciAddress *at) {
         worker_send(w, PROTOCOL_PROGRESS, NULL, 0);
 }
 
-/* Each message wakes the daemon, which may take the processor from under the step: what is over waits for the next
- * step that can sleep, or for the end. */
+/* Each message wakes the daemon, which may take the processor from under the step: what is over
+ * waits for the next step that can sleep, or for the end. */
 static void encode_gathered(Worker *w) {
         encode_steps(&w->encoder, w->steps, w->n_steps);
         w->n_steps = 0;
@@ -56,7 +58,8 @@ void worker_step_started(Worker *w, size_t step, bool undo, bool quick) {
 
 void worker_step_done(Worker *w, size_t step, bool undo, int error) {
         assert(w);
-        add_step(w, &(ProtocolStep) { .step = (uint32_t) step, .undo = undo, .done = true, .error = error });
+        add_step(w, &(ProtocolStep){
+                            .step = (uint32_t) step, .undo = undo, .done = true, .error = error });
 }
 
 void worker_evidence(Worker *w, size_t step, const char *text) {
@@ -81,7 +84,8 @@ void worker_finish_simple(Worker *w, int error, const char *what) {
         if (error == -ENODEV)
                 result.code = ERROR_GONE;
         if (error < 0)
-                (void) snprintf(result.message, sizeof(result.message), "%s: %s", what, errno_text(-error));
+                (void) snprintf(result.message, sizeof(result.message), "%s: %s", what,
+                                errno_text(-error));
         worker_finish(w, &result);
 }
 
@@ -92,7 +96,8 @@ static void receive_cancellation(Worker *w) {
         if (r > 0 && m.type == PROTOCOL_CANCEL)
                 w->cancelled = true;
         else if (r != -EAGAIN)
-                w->gone = true; /* the end of the stream, or a daemon that does not keep to the protocol */
+                w->gone = true; /* the end of the stream, or a daemon that does not keep to the
+                                   protocol */
 }
 
 static void wait_for_word(Worker *w, int msec) {

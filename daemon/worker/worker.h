@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Inside of the worker program. It is plain synchronous code: it may sleep in the kernel wherever it likes, and whoever
- * started it watches the time. One request is worked on at a time.
+ * Inside of the worker program. It is plain synchronous code: it may sleep in the kernel wherever
+ * it likes, and whoever started it watches the time. One request is worked on at a time.
  */
 
 #include "host/host.h"
@@ -14,7 +14,8 @@
 typedef struct Worker {
         SysTree tree;
         int socket;
-        const char *runtime_dir, *worker_dir, *state_dir; /* worker_dir: locks, owners of nodes, references */
+        const char *runtime_dir, *worker_dir,
+                *state_dir; /* worker_dir: locks, owners of nodes, references */
         uid_t daemon;       /* whose directories these may be */
         bool cancelled;     /* the daemon asked to stop before the next step */
         bool gone;          /* the daemon is not there any more: nothing more may be begun */
@@ -25,10 +26,13 @@ typedef struct Worker {
 } Worker;
 
 /* worker.c: what the daemon is told. Once the daemon is gone these do nothing. */
-void worker_send(Worker *w, ProtocolType type, const int *fds, size_t n_fds); /* w->encoder; resets it */
-/* Of a snapshot: what is read next can wait for that function's driver. NULL: the functions are done. */
+void worker_send(Worker *w, ProtocolType type, const int *fds,
+                 size_t n_fds); /* w->encoder; resets it */
+/* Of a snapshot: what is read next can wait for that function's driver. NULL: the functions are
+ * done. */
 void worker_progress(Worker *w, const PciAddress *at);
-/* A step begins. quick: it cannot sleep in the kernel, so it is told of together with what comes next. */
+/* A step begins. quick: it cannot sleep in the kernel, so it is told of together with what comes
+ * next. */
 void worker_step_started(Worker *w, size_t step, bool undo, bool quick);
 void worker_step_done(Worker *w, size_t step, bool undo, int error);
 /* What a step found. */
@@ -49,17 +53,18 @@ int worker_read_config(int function_fd, PciConfig *ret);
 /* One attribute of a function, from the midst of a plan. */
 void worker_report_attribute(Worker *w, PciAddress a, int function_fd, PciAttribute attribute);
 int worker_read_children(Worker *w, const SysChildren *children, PciAddress a, PciUse *use);
-/* Attributes that a snapshot or READ wants, in two halves: those that take a driver's lock or wait for hardware come
- * late. */
+/* Attributes that a snapshot or READ wants, in two halves: those that take a driver's lock or wait
+ * for hardware come late. */
 bool worker_attribute_is_late(PciAttribute a);
 
-/* directory.c: opens, or makes, one below the worker's own; the daemon's group may look into `shared` ones, and only
- * look. */
+/* directory.c: opens, or makes, one below the worker's own; the daemon's group may look into
+ * `shared` ones, and only look. */
 int worker_directory(const Worker *w, const char *name, bool shared);
 /* The same for a file of such a directory. */
 void worker_share(const Worker *w, int fd);
 
-/* use.c: who has the nodes of a function open, of itself and of the children that `use` holds; added to `use`. */
+/* use.c: who has the nodes of a function open, of itself and of the children that `use` holds;
+ * added to `use`. */
 int worker_find_holders(Worker *w, PciAddress a, PciUse *use);
 /* Is there a node below /dev for any of the children? */
 bool worker_use_has_nodes(const PciUse *use);

@@ -12,8 +12,9 @@
  *   bench-client one                       the floor of a client: connect, one call, exit
  *   bench-client assign RUNS ADDRESS       Assign and Release, and two Pings for comparison
  *   bench-client writes RUNS TREE ADDRESS DRIVER
- *                                          what an assignment and its release write to that tree, and nothing else
- *   bench-client list SECONDS              ListDevices, page after page (load for `ping`)
+ *                                          what an assignment and its release write to that tree,
+ * and nothing else bench-client list SECONDS              ListDevices, page after page (load for
+ * `ping`)
  */
 
 #include <fcntl.h>
@@ -64,7 +65,8 @@ static int send_to(int fd, const char *path, const char *text, size_t n) {
 
         if (!string_copy(address.sun_path, sizeof address.sun_path, path))
                 return -ENAMETOOLONG;
-        return sendto(fd, text, n, 0, (struct sockaddr *) &address, sizeof address) < 0 ? -errno : 0;
+        return sendto(fd, text, n, 0, (struct sockaddr *) &address, sizeof address) < 0 ? -errno
+                                                                                        : 0;
 }
 
 /* Waits for one PropertiesChanged of a device; other signals are passed over. */
@@ -74,7 +76,9 @@ static int wait_signal(sd_bus *bus) {
                 int r = sd_bus_process(bus, &m);
                 if (r < 0)
                         return r;
-                if (m && sd_bus_message_is_signal(m, "org.freedesktop.DBus.Properties", "PropertiesChanged") &&
+                if (m &&
+                    sd_bus_message_is_signal(m, "org.freedesktop.DBus.Properties",
+                                             "PropertiesChanged") &&
                     strstr(sd_bus_message_get_path(m), "/device/"))
                         return 0;
                 if (r == 0) {
@@ -94,7 +98,8 @@ static int set_driver(const char *link, const char *driver) {
         return symlink(target, link) < 0 ? -errno : 0;
 }
 
-static int timed_event(sd_bus *bus, int fd, const char *socket_path, const char *text, size_t n, double *ret) {
+static int timed_event(sd_bus *bus, int fd, const char *socket_path, const char *text, size_t n,
+                       double *ret) {
         double t = now_usec();
         int r = send_to(fd, socket_path, text, n);
 
@@ -113,10 +118,11 @@ static int one_event(sd_bus *bus, int fd, const EventBench *b, uint32_t i) {
         const char *driver = i % 2 ? "vfio-pci" : "bench";
         double floor = 0, ours = 0;
         char text[1024];
-        int n = snprintf(text, sizeof text,
-                         "bind@%s%cACTION=bind%cDEVPATH=%s%cSUBSYSTEM=pci%cDRIVER=%s%cPCI_CLASS=20000%c"
-                         "PCI_SLOT_NAME=%s%cSEQNUM=%u%c",
-                         b->path, 0, 0, b->path, 0, 0, driver, 0, 0, b->address, 0, i + 1, 0);
+        int n = snprintf(
+                text, sizeof text,
+                "bind@%s%cACTION=bind%cDEVPATH=%s%cSUBSYSTEM=pci%cDRIVER=%s%cPCI_CLASS=20000%c"
+                "PCI_SLOT_NAME=%s%cSEQNUM=%u%c",
+                b->path, 0, 0, b->path, 0, 0, driver, 0, 0, b->address, 0, i + 1, 0);
         int r = b->floor ? timed_event(bus, fd, b->floor, text, (size_t) n, &floor) : 0;
 
         if (r >= 0)
@@ -130,8 +136,8 @@ static int one_event(sd_bus *bus, int fd, const EventBench *b, uint32_t i) {
 
 static int bench_events(sd_bus *bus, uint32_t runs, const EventBench *b) {
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        int r = sd_bus_match_signal(bus, NULL, NULL, NULL, "org.freedesktop.DBus.Properties", "PropertiesChanged", NULL,
-                                    NULL);
+        int r = sd_bus_match_signal(bus, NULL, NULL, NULL, "org.freedesktop.DBus.Properties",
+                                    "PropertiesChanged", NULL, NULL);
 
         for (uint32_t i = 0; r >= 0 && i < runs; i++)
                 r = one_event(bus, fd, b, i);
@@ -145,7 +151,8 @@ static int compare_doubles(const void *a, const void *b) {
 }
 
 static int ping(sd_bus *bus) {
-        return sd_bus_call_method(bus, BUS_NAME, BUS_PATH, "org.freedesktop.DBus.Peer", "Ping", NULL, NULL, "");
+        return sd_bus_call_method(bus, BUS_NAME, BUS_PATH, "org.freedesktop.DBus.Peer", "Ping",
+                                  NULL, NULL, "");
 }
 
 static int bench_ping(sd_bus *bus, char **command) {
@@ -170,7 +177,8 @@ static int bench_ping(sd_bus *bus, char **command) {
         if (r < 0 || n == 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
                 return r < 0 ? r : -EIO;
         qsort(times, n, sizeof *times, compare_doubles);
-        printf("{\"n\": %zu, \"median\": %.1f, \"p99\": %.1f}\n", n, times[n / 2], times[n * 99 / 100]);
+        printf("{\"n\": %zu, \"median\": %.1f, \"p99\": %.1f}\n", n, times[n / 2],
+               times[n * 99 / 100]);
         return 0;
 }
 
@@ -181,11 +189,12 @@ static int list_all(sd_bus *bus) {
         do {
                 _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
                 const char *cursor;
-                int r = next && next[0] ?
-                        sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "ListDevices", NULL, &reply,
-                                           "a{sv}", 1, "after", "s", next) :
-                        sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "ListDevices", NULL, &reply,
-                                           "a{sv}", 0);
+                int r = next && next[0]
+                                ? sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER,
+                                                     "ListDevices", NULL, &reply, "a{sv}", 1,
+                                                     "after", "s", next)
+                                : sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER,
+                                                     "ListDevices", NULL, &reply, "a{sv}", 0);
                 if (r >= 0)
                         r = sd_bus_message_skip(reply, "aa{sv}");
                 if (r >= 0)
@@ -219,8 +228,8 @@ static int assign_once(sd_bus *bus, const char *address, double *ret_assign, dou
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         const char *assignment;
         double t = now_usec();
-        int r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign", NULL, &reply, "assa{sv}",
-                                   1, address, "bench", 0);
+        int r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign", NULL,
+                                   &reply, "assa{sv}", 1, address, "bench", 0);
 
         *ret_assign = now_usec() - t;
         if (r >= 0)
@@ -228,7 +237,8 @@ static int assign_once(sd_bus *bus, const char *address, double *ret_assign, dou
         if (r < 0)
                 return r;
         t = now_usec();
-        r = sd_bus_call_method(bus, BUS_NAME, assignment, BUS_INTERFACE_ASSIGNMENT, "Release", NULL, NULL, "a{sv}", 0);
+        r = sd_bus_call_method(bus, BUS_NAME, assignment, BUS_INTERFACE_ASSIGNMENT, "Release", NULL,
+                               NULL, "a{sv}", 0);
         *ret_release = now_usec() - t;
         return r;
 }
@@ -243,7 +253,8 @@ static int bench_assign(sd_bus *bus, uint32_t runs, const char *address) {
                         r = assign_once(bus, address, &assign, &release);
                 if (r < 0)
                         return r;
-                printf("{\"assign\": %.1f, \"release\": %.1f, \"calls\": %.1f}\n", assign, release, first + second);
+                printf("{\"assign\": %.1f, \"release\": %.1f, \"calls\": %.1f}\n", assign, release,
+                       first + second);
         }
         return 0;
 }
@@ -258,13 +269,15 @@ static int write_text(const char *path, const char *text) {
         return r;
 }
 
-static int change_driver(const char *tree, const char *address, const char *from, const char *override) {
+static int change_driver(const char *tree, const char *address, const char *from,
+                         const char *override) {
         char path[512];
         int r;
 
         (void) snprintf(path, sizeof(path), "%s/sys/bus/pci/drivers/%s/unbind", tree, from);
         r = write_text(path, address);
-        (void) snprintf(path, sizeof(path), "%s/sys/bus/pci/devices/%s/driver_override", tree, address);
+        (void) snprintf(path, sizeof(path), "%s/sys/bus/pci/devices/%s/driver_override", tree,
+                        address);
         if (r >= 0)
                 r = write_text(path, override);
         (void) snprintf(path, sizeof(path), "%s/sys/bus/pci/drivers_probe", tree);
@@ -291,7 +304,8 @@ int main(int argc, char **argv) {
 
         int r = sd_bus_open_system(&bus);
         if (r < 0 || argc < 2) {
-                fprintf(stderr, "usage: bench-client objects|events|inject|ping|one|assign|writes|list …\n");
+                fprintf(stderr, "usage: bench-client "
+                                "objects|events|inject|ping|one|assign|writes|list …\n");
                 return 2;
         }
         if (argc > 2)
@@ -299,9 +313,10 @@ int main(int argc, char **argv) {
         if (streq(argv[1], "objects") && n > 0)
                 r = bench_objects(bus, n);
         else if (streq(argv[1], "events") && n > 0 && argc == 8)
-                r = bench_events(bus, n, &(EventBench) { argv[3], argv[4], argv[5], argv[6], argv[7] });
+                r = bench_events(bus, n,
+                                 &(EventBench){ argv[3], argv[4], argv[5], argv[6], argv[7] });
         else if (streq(argv[1], "inject") && n > 0 && argc == 7)
-                r = bench_events(bus, n, &(EventBench) { argv[3], NULL, argv[4], argv[5], argv[6] });
+                r = bench_events(bus, n, &(EventBench){ argv[3], NULL, argv[4], argv[5], argv[6] });
         else if (streq(argv[1], "assign") && n > 0 && argc == 4)
                 r = bench_assign(bus, n, argv[3]);
         else if (streq(argv[1], "writes") && n > 0 && argc == 6)

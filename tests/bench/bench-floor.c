@@ -5,9 +5,10 @@
  *
  *   bench-floor FROM SOCKET
  *
- * owns org.pciassign1.BenchFloor. It fetches GetManagedObjects of FROM once and from then on answers the same method
- * with the same content, appended by hand from an array. A datagram on SOCKET (a uevent) becomes one PropertiesChanged
- * signal with the properties a driver change alters.
+ * owns org.pciassign1.BenchFloor. It fetches GetManagedObjects of FROM once and from then on
+ * answers the same method with the same content, appended by hand from an array. A datagram on
+ * SOCKET (a uevent) becomes one PropertiesChanged signal with the properties a driver change
+ * alters.
  */
 
 #include <sys/socket.h>
@@ -73,7 +74,8 @@ static int record_basic(Floor *f, sd_bus_message *m, char type) {
 
 static int record(Floor *f, sd_bus_message *m, unsigned depth);
 
-static int record_container(Floor *f, sd_bus_message *m, char type, const char *contents, unsigned depth) {
+static int record_container(Floor *f, sd_bus_message *m, char type, const char *contents,
+                            unsigned depth) {
         Entry *e = floor_add(f);
 
         if (!e)
@@ -104,7 +106,8 @@ static int record(Floor *f, sd_bus_message *m, unsigned depth) {
                 int r = sd_bus_message_peek_type(m, &type, &contents);
                 if (r <= 0)
                         return r;
-                r = contents ? record_container(f, m, type, contents, depth) : record_basic(f, m, type);
+                r = contents ? record_container(f, m, type, contents, depth)
+                             : record_basic(f, m, type);
                 if (r < 0)
                         return r;
         }
@@ -115,14 +118,16 @@ static int append(const Entry *e, sd_bus_message *m) {
                 return sd_bus_message_open_container(m, e->container, e->text);
         if (e->type == ')')
                 return sd_bus_message_close_container(m);
-        return sd_bus_message_append_basic(m, e->type, is_text(e->type) ? (const void *) e->text : &e->value);
+        return sd_bus_message_append_basic(m, e->type,
+                                           is_text(e->type) ? (const void *) e->text : &e->value);
 }
 
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         Floor *f = userdata;
 
-        if (!sd_bus_message_is_method_call(m, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"))
+        if (!sd_bus_message_is_method_call(m, "org.freedesktop.DBus.ObjectManager",
+                                           "GetManagedObjects"))
                 return 0;
         int r = sd_bus_message_new_method_return(m, &reply);
         for (size_t i = 0; r >= 0 && i < f->n_entries; i++)
@@ -137,18 +142,18 @@ static int on_event(sd_event_source *s, int fd, uint32_t events, void *userdata)
 
         if (recv(fd, buffer, sizeof buffer, MSG_DONTWAIT) < 0)
                 return 0;
-        int r = sd_bus_message_new_signal(f->bus, &m, BUS_PATH "/device/x", "org.freedesktop.DBus.Properties",
-                                          "PropertiesChanged");
+        int r = sd_bus_message_new_signal(f->bus, &m, BUS_PATH "/device/x",
+                                          "org.freedesktop.DBus.Properties", "PropertiesChanged");
         if (r >= 0)
-                r = sd_bus_message_append(m, "sa{sv}as", BUS_INTERFACE_DEVICE, 2, "Driver", "s", "vfio-pci", "State",
-                                          "s", "held", 0);
+                r = sd_bus_message_append(m, "sa{sv}as", BUS_INTERFACE_DEVICE, 2, "Driver", "s",
+                                          "vfio-pci", "State", "s", "held", 0);
         return r < 0 ? r : sd_bus_send(f->bus, m, NULL);
 }
 
 static int fetch(Floor *f, const char *from) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        int r = sd_bus_call_method(f->bus, from, BUS_PATH, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
-                                   NULL, &reply, "");
+        int r = sd_bus_call_method(f->bus, from, BUS_PATH, "org.freedesktop.DBus.ObjectManager",
+                                   "GetManagedObjects", NULL, &reply, "");
 
         return r < 0 ? r : record(f, reply, 0);
 }
@@ -160,7 +165,8 @@ static int listen_on(Floor *f, const char *path) {
                 return -ENAMETOOLONG;
         (void) unlink(path);
         f->socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        if (f->socket_fd < 0 || bind(f->socket_fd, (struct sockaddr *) &address, sizeof address) < 0)
+        if (f->socket_fd < 0 ||
+            bind(f->socket_fd, (struct sockaddr *) &address, sizeof address) < 0)
                 return -errno;
         return 0;
 }

@@ -71,15 +71,16 @@ static void make_device(Device *d, uint32_t i) {
         static const uint16_t vendors[] = { 0x8086, 0x10de, 0x1000, 0x1002 };
         static const uint32_t classes[] = { 0x020000, 0x030200, 0x010802, 0x120000, 0x0c0330 };
 
-        pci_facts_init(&d->facts, (PciAddress) { .bus = (uint8_t) (i >> 5), .slot = (uint8_t) (i & 31),
-                                                 .domain = i >> 13 });
+        pci_facts_init(&d->facts, (PciAddress){ .bus = (uint8_t) (i >> 5),
+                                                .slot = (uint8_t) (i & 31),
+                                                .domain = i >> 13 });
         d->facts.vendor = vendors[i % ELEMENTSOF(vendors)];
         d->facts.device = (uint16_t) (0x1500 + i % 1024);
         d->facts.class_code = classes[i % ELEMENTSOF(classes)];
         d->facts.subsystem_vendor = (uint16_t) (i % 1024);
         d->facts.numa_node = (int16_t) (i % 4);
         d->facts.is_vf = i % 3 == 0;
-        d->config = (PciConfigFacts) { .has_ats = i % 2 == 0, .has_pasid = i % 4 == 0, .flr = true };
+        d->config = (PciConfigFacts){ .has_ats = i % 2 == 0, .has_pasid = i % 4 == 0, .flr = true };
 }
 
 /* Its name is where the instruction counter starts and stops. */
@@ -91,7 +92,9 @@ static __attribute__((noinline)) size_t judge(const Policy *p, const Device *dev
                                           .slot = i % 5 == 1 ? "GPU7" : NULL, .driver = "nvidia" };
                 const VerdictMember m = { .facts = s.facts, .config = s.config, .requested = true };
                 const VerdictQuestion q = { .members = &m, .n_members = 1 };
-                const PolicyAsk ask = { .manager = true, .owner = "vm-7", .lifetime = 1U << 1, .n_asked = 1 };
+                const PolicyAsk ask = {
+                        .manager = true, .owner = "vm-7", .lifetime = 1U << 1, .n_asked = 1
+                };
                 Verdict v = {};
 
                 policy_evaluate(policy_match(p, &s), &ask, &q, 0, &v);
@@ -131,7 +134,8 @@ int main(int argc, char **argv) {
         if ((!verdicts && (argc != 4 || !streq(argv[1], "load"))) ||
             parse_u32(argv[3], 10, ROUNDS_MAX, &rounds) < 0 ||
             (verdicts && parse_u32(argv[4], 10, DEVICES_MAX, &n) < 0)) {
-                fprintf(stderr, "usage: bench-policy load FILE ROUNDS | verdicts FILE ROUNDS DEVICES\n");
+                fprintf(stderr,
+                        "usage: bench-policy load FILE ROUNDS | verdicts FILE ROUNDS DEVICES\n");
                 return 2;
         }
         r = read_file_at(AT_FDCWD, argv[2], POLICY_FILE_MAX, &text, &size);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The cold inventory against its floor, interleaved in one process: the floor opens, reads and closes the same
- * attributes and reads the same links of every function of a tree, by openat() relative to the function's directory,
- * and does nothing with them; ours is a whole host_scan(). Prints one JSON object a run: {"floor": µs, "ours": µs}.
+ * The cold inventory against its floor, interleaved in one process: the floor opens, reads and
+ * closes the same attributes and reads the same links of every function of a tree, by openat()
+ * relative to the function's directory, and does nothing with them; ours is a whole host_scan().
+ * Prints one JSON object a run: {"floor": µs, "ours": µs}.
  */
 
 #include <dirent.h>
@@ -24,13 +25,16 @@ static double now_usec(void) {
 }
 
 static bool is_read(const PciFacts *f, PciAttribute a) {
-        return f->state[a] == FACT_PRESENT || f->state[a] == FACT_ABSENT || f->state[a] == FACT_UNREADABLE;
+        return f->state[a] == FACT_PRESENT || f->state[a] == FACT_ABSENT ||
+               f->state[a] == FACT_UNREADABLE;
 }
 
 /* Reads what the scan read of this function, no more. */
 static void read_function(int devices_fd, const PciFacts *f) {
         char buffer[PCI_ATTRIBUTE_TEXT_MAX];
-        _cleanup_close_ int dir = openat(devices_fd, PCI_ADDRESS_TEXT(f->address), O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+        _cleanup_close_
+        int dir = openat(devices_fd, PCI_ADDRESS_TEXT(f->address),
+                         O_DIRECTORY | O_RDONLY | O_CLOEXEC);
 
         (void) !readlinkat(devices_fd, PCI_ADDRESS_TEXT(f->address), buffer, sizeof buffer);
         for (int a = 0; a < _PCI_ATTRIBUTE_MAX; a++) {
@@ -108,8 +112,11 @@ int main(int argc, char **argv) {
         _cleanup_close_ int devices_fd = open(devices, O_DIRECTORY | O_RDONLY | O_CLOEXEC);
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(host_freep) Host *host = NULL;
-        const HostKernelOptions options = { .root = argv[1], .runtime_dir = argv[1], .max_workers = 1,
-                                            .worker_path = "/bin/false", .step_timeout_msec = 1000 };
+        const HostKernelOptions options = { .root = argv[1],
+                                            .runtime_dir = argv[1],
+                                            .max_workers = 1,
+                                            .worker_path = "/bin/false",
+                                            .step_timeout_msec = 1000 };
         PciFacts *known;
         size_t n_known;
         int r = devices_fd < 0 ? -errno : sd_event_new(&event);

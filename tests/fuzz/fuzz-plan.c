@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A plan from the journal or the daemon. Input: the bytes. Invariants: decoding stays inside, an accepted plan
- * encodes to the very same bytes, can be copied, printed and asked for its groups.
+ * A plan from the journal or the daemon. Input: the bytes. Invariants: decoding stays inside, an
+ * accepted plan encodes to the very same bytes, can be copied, printed and asked for its groups.
  */
 
 #include "fuzz.h"
@@ -17,7 +17,8 @@ static void use_plan(const Plan *p) {
         fuzz_require(plan_copy(p, &copy) == 0);
         fuzz_require(plan_groups(p, &groups, &n) == 0 && n <= p->n_devices + p->n_steps);
         for (size_t i = 0; i < p->n_steps; i++) {
-                _cleanup_free_ char *text = step_describe(p->steps + i), *undo = step_describe_undo(p->steps + i);
+                _cleanup_free_
+                char *text = step_describe(p->steps + i), *undo = step_describe_undo(p->steps + i);
 
                 fuzz_require(text && undo);
         }

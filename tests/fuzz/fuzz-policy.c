@@ -48,15 +48,21 @@ static const PolicyRule *plain_walk(const Policy *p, const PolicySubject *s) {
 
 static void check_devices(const Policy *p) {
         static const uint32_t classes[] = { 0x030000, 0x020000, 0x010802, 0x120000, 0x060400 };
-        PciConfigFacts config = { .has_ats = true, .flr = true, .is_cxl = true, .has_dsn = true, .dsn = 1 };
+        PciConfigFacts config = {
+                .has_ats = true, .flr = true, .is_cxl = true, .has_dsn = true, .dsn = 1
+        };
 
         for (unsigned i = 0; i < ELEMENTSOF(classes); i++) {
                 PciFacts facts;
                 const PolicySubject s = { .facts = &facts, .config = i % 2 ? &config : NULL,
                                           .slot = "GPU1", .driver = "nvidia" };
-                const VerdictMember member = { .facts = &facts, .config = s.config, .requested = i % 2 };
+                const VerdictMember member = { .facts = &facts,
+                                               .config = s.config,
+                                               .requested = i % 2 };
                 const VerdictQuestion q = { .members = &member, .n_members = 1 };
-                const PolicyAsk ask = { .uid = i, .owner = i ? "vm-1" : NULL, .n_asked = i, .lifetime = 1 };
+                const PolicyAsk ask = {
+                        .uid = i, .owner = i ? "vm-1" : NULL, .n_asked = i, .lifetime = 1
+                };
                 const PolicyRule *rule;
                 Verdict v = {};
 
@@ -107,8 +113,8 @@ static void check_round_trip(const Policy *p) {
         Policy *copy = NULL;
 
         fuzz_require(text);
-        fuzz_require(policy_compile(&(PolicyText) { "copy", text, strlen(text), 0 }, 1, &options, &problems,
-                                    &copy) == 0);
+        fuzz_require(policy_compile(&(PolicyText){ "copy", text, strlen(text), 0 }, 1, &options,
+                                    &problems, &copy) == 0);
         again = write_policy(copy);
         fuzz_require(again && streq(text, again));
         (void) policy_free(copy);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Messages between daemon and worker. Input: a byte that says which kind, then the payload. Invariants: decoding stays
- * inside and frees what it took; an accepted request encodes to a request that is accepted again.
+ * Messages between daemon and worker. Input: a byte that says which kind, then the payload.
+ * Invariants: decoding stays inside and frees what it took; an accepted request encodes to a
+ * request that is accepted again.
  */
 
 #include "fuzz.h"
@@ -20,7 +21,8 @@ static void try_request(Decoder *d) {
         encode_request(&e, &r.request);
         fuzz_require(e.error == 0);
         back = DECODER(e.data, e.size);
-        fuzz_require(decode_request(&back, out, protocol_request_fds(&r.request, out), &again) == 0);
+        fuzz_require(decode_request(&back, out, protocol_request_fds(&r.request, out), &again) ==
+                     0);
 }
 
 static void try_device(Decoder *d) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * HOST.json: a file that is refused says why; one that is read is written and read again the same, in full and
- * redacted; and a simulated host made of it can be scanned, whatever its texts say.
+ * HOST.json: a file that is refused says why; one that is read is written and read again the same,
+ * in full and redacted; and a simulated host made of it can be scanned, whatever its texts say.
  */
 
 #include "base/strutil.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What is kept over a reboot. Input: a byte that says which kind and whether the checksum is made to fit, then the text
- * of the file. Invariants: parsing stays inside; what is taken is written again, is taken again and is then the very
- * same text; a checksum that does not fit is never taken; the identity matches itself.
+ * What is kept over a reboot. Input: a byte that says which kind and whether the checksum is made
+ * to fit, then the text of the file. Invariants: parsing stays inside; what is taken is written
+ * again, is taken again and is then the very same text; a checksum that does not fit is never
+ * taken; the identity matches itself.
  */
 
 #include "base/strutil.h"
@@ -44,7 +45,8 @@ static void gather(const char *text, size_t n) {
         KeptState s = {};
 
         fuzz_require(kept_state_add(&s, "device-0123456789abcdef.json", text, n) == 0);
-        fuzz_require(kept_state_add(&s, "reservation-0123456789abcdef0123456789abcdef.json", text, n) == 0);
+        fuzz_require(kept_state_add(&s, "reservation-0123456789abcdef0123456789abcdef.json", text,
+                                    n) == 0);
         fuzz_require(s.n_devices + s.n_reservations + strv_length(s.problems) == 2);
         kept_state_done(&s);
 }

@@ -39,8 +39,8 @@ static void write_records(const Fold *f, Encoder *ret) {
                 encode_u32(ret, (uint32_t) records[i].size);
                 encode_u64(ret, i + 1);
                 fuzz_require(ret->error == 0);
-                encode_u32(ret, crc32c(crc32c(0, ret->data + begin, ret->size - begin), records[i].payload,
-                                       records[i].size));
+                encode_u32(ret, crc32c(crc32c(0, ret->data + begin, ret->size - begin),
+                                       records[i].payload, records[i].size));
                 for (size_t k = 0; k < records[i].size; k++)
                         encode_u8(ret, records[i].payload[k]);
                 fuzz_require(ret->error == 0);
@@ -54,7 +54,8 @@ static void check_state(const Fold *f) {
         fuzz_require(s.n_assignments + s.n_open_plans + s.n_quarantined + (s.boot_id[0] != 0) ==
                      hashmap_size(f->entries));
         for (size_t i = 0; i < s.n_assignments; i++)
-                fuzz_require(strlen(s.assignments[i]->id) == ASSIGNMENT_ID_MAX - 1 && s.assignments[i]->owner);
+                fuzz_require(strlen(s.assignments[i]->id) == ASSIGNMENT_ID_MAX - 1 &&
+                             s.assignments[i]->owner);
         stored_state_done(&s);
 }
 
@@ -87,8 +88,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 if (r == 0)
                         fuzz_require(scan.end <= size - 1 && scan.dropped <= size - 1);
         } else {
-                JournalRecord record = { data[0] & 2 ? JOURNAL_VERSION_OLD : JOURNAL_VERSION, data[0] >> 2, 1,
-                                         data + 1, size - 1 };
+                JournalRecord record = { data[0] & 2 ? JOURNAL_VERSION_OLD : JOURNAL_VERSION,
+                                         data[0] >> 2, 1, data + 1, size - 1 };
 
                 (void) take(&record, &f); /* checks itself */
         }

@@ -50,7 +50,8 @@ static void fuzz_attribute(uint8_t which, const char *text) {
         fuzz_require(f.n_resources <= PCI_RESOURCE_MAX);
         for (unsigned i = 0; i < f.n_resources; i++)
                 fuzz_require(pci_facts_resource(&f, i)->size == 0 ||
-                             pci_facts_resource(&f, i)->start + (pci_facts_resource(&f, i)->size - 1) >=
+                             pci_facts_resource(&f, i)->start +
+                                             (pci_facts_resource(&f, i)->size - 1) >=
                                      pci_facts_resource(&f, i)->start);
         check_state(pci_live_set(&live, a, text, 0), &live.attributes[a].state);
         if (pci_live_override(&live))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What goes wrong in the world: steps that fail, hang or lie, other hands on the devices, cards that come and go, lost
- * events, a disk that is full or dying, and the deaths of the daemon and of the whole machine.
+ * What goes wrong in the world: steps that fail, hang or lie, other hands on the devices, cards
+ * that come and go, lost events, a disk that is full or dying, and the deaths of the daemon and of
+ * the whole machine.
  */
 
 #include "base/strutil.h"
@@ -35,8 +36,8 @@ void act_fault(World *w) {
                 return;
         w->report->faults++;
         taint(w, d->address);
-        world_note(w, "fault %d (%s) in %s of %s", f.kind, strerrorname_np(f.error), step_type_to_string(f.step),
-                   PCI_ADDRESS_TEXT(d->address));
+        world_note(w, "fault %d (%s) in %s of %s", f.kind, strerrorname_np(f.error),
+                   step_type_to_string(f.step), PCI_ADDRESS_TEXT(d->address));
 }
 
 void act_clear(World *w) {
@@ -54,7 +55,8 @@ void act_hold(World *w) {
         if (d->critical)
                 return;
         taint(w, d->address);
-        world_note(w, lets_go ? "somebody lets %s go" : "somebody holds %s", PCI_ADDRESS_TEXT(d->address));
+        world_note(w, lets_go ? "somebody lets %s go" : "somebody holds %s",
+                   PCI_ADDRESS_TEXT(d->address));
         if (lets_go)
                 (void) host_sim_unhold(w->host, d->address);
         else
@@ -125,7 +127,8 @@ void act_put(World *w) {
                 return;
         d->expect_lost = d->quarantined = false; /* which follows the hardware */
         d->owner[0] = 0;
-        world_note(w, other ? "another card comes in the place of %s" : "%s is put in", PCI_ADDRESS_TEXT(d->address));
+        world_note(w, other ? "another card comes in the place of %s" : "%s is put in",
+                   PCI_ADDRESS_TEXT(d->address));
 }
 
 void act_lose_events(World *w) {
@@ -147,7 +150,8 @@ void act_synthetic(World *w) {
         world_note(w, "somebody triggers an event of %s", PCI_ADDRESS_TEXT(d->address));
         world_settle(w);
         if (engine_inventory(w->engine)->generation != before)
-                world_fail(w, INVARIANT_KERNEL_FACTS_WIN, "a synthetic event of %s changed something",
+                world_fail(w, INVARIANT_KERNEL_FACTS_WIN,
+                           "a synthetic event of %s changed something",
                            PCI_ADDRESS_TEXT(d->address));
 }
 
@@ -187,8 +191,8 @@ void act_swap(World *w) {
         if (d->critical || host_sim_is_held(w->host, d->address))
                 return;
         taint(w, d->address);
-        world_note(w, "the daemon ends; another card comes in the place of %s; life %u", PCI_ADDRESS_TEXT(d->address),
-                   w->life + 1);
+        world_note(w, "the daemon ends; another card comes in the place of %s; life %u",
+                   PCI_ADDRESS_TEXT(d->address), w->life + 1);
         world_restart_with_other_card(w, d);
 }
 

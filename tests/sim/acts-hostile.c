@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Nonsense from outside: what no client should ask and many will. Each must be refused with an error that says so, and
- * none may change anything.
+ * Nonsense from outside: what no client should ask and many will. Each must be refused with an
+ * error that says so, and none may change anything.
  */
 
 #include "base/strutil.h"
@@ -35,8 +35,10 @@ static const Nonsense nonsense[] = {
         { .device = "0000:45:00.0", .owner = "vm-1", .process = true },
 };
 
-static int assign_nonsense(World *w, const Nonsense *n, const Caller *c, WorldRequest *q, Error *err) {
-        char *devices[] = { (char *) n->device, (char *) n->second, NULL }, *labels[] = { (char *) n->label, NULL };
+static int assign_nonsense(World *w, const Nonsense *n, const Caller *c, WorldRequest *q,
+                           Error *err) {
+        char *devices[] = { (char *) n->device, (char *) n->second, NULL },
+             *labels[] = { (char *) n->label, NULL };
         AssignOptions o = ASSIGN_OPTIONS_INIT;
 
         o.request_id = n->request_id;
@@ -62,20 +64,23 @@ void act_hostile(World *w) {
         if (!q)
                 return;
         q->hostile = true;
-        world_note(w, "#%zu client %u talks nonsense (%zu)", w->n_requests - 1, client, (size_t) (n - nonsense));
+        world_note(w, "#%zu client %u talks nonsense (%zu)", w->n_requests - 1, client,
+                   (size_t) (n - nonsense));
         if (what == 0)
-                r = engine_release(w->engine, &c, "no such assignment", false, world_reply(), q, &err);
+                r = engine_release(w->engine, &c, "no such assignment", false, world_reply(), q,
+                                   &err);
         else if (what == 1)
-                r = engine_attach(w->engine, &c, "00000000000000000000000000000000", -EBADF, "0", 0, world_reply(), q,
-                                  &err);
+                r = engine_attach(w->engine, &c, "00000000000000000000000000000000", -EBADF, "0", 0,
+                                  world_reply(), q, &err);
         else
                 r = assign_nonsense(w, n, &c, q, &err);
         world_asked(w, q, r, &err);
         if (r >= 0)
                 world_fail(w, INVARIANT_INPUT_IS_HOSTILE, "nonsense was not refused at once");
         /* Whoever has all that he may have hears that first. */
-        if (err.code != ERROR_POLICY_DENIED && err.code != ERROR_BUSY && err.code != ERROR_INVALID &&
-            err.code != ERROR_NOT_FOUND && err.code != ERROR_NOT_AUTHORIZED)
+        if (err.code != ERROR_POLICY_DENIED && err.code != ERROR_BUSY &&
+            err.code != ERROR_INVALID && err.code != ERROR_NOT_FOUND &&
+            err.code != ERROR_NOT_AUTHORIZED)
                 world_fail(w, INVARIANT_INPUT_IS_HOSTILE, "nonsense was refused as %s",
                            error_code_to_string(err.code));
         if (engine_inventory(w->engine)->generation != before)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What clients of the simulated world do: ask for devices, open, attach, close, release, look, and leave, as several
- * users and owners at once, with processes that die. Each act is drawn and noted, so that a trace reads as a story.
- * What goes wrong is in acts-fault.c, what is nonsense in acts-hostile.c.
+ * What clients of the simulated world do: ask for devices, open, attach, close, release, look, and
+ * leave, as several users and owners at once, with processes that die. Each act is drawn and noted,
+ * so that a trace reads as a story. What goes wrong is in acts-fault.c, what is nonsense in
+ * acts-hostile.c.
  */
 
 #include <fcntl.h>
@@ -42,7 +43,8 @@ static void keep_handles(World *w, const WorldRequest *q, const EngineAnswer *an
                 if (fd < 0)
                         continue;
                 *h = (WorldHandle) { .fd = fd, .client = q->client, .group = answer->fds[i].group };
-                h->is_shared = answer->fds[i].kind == HOST_FD_CONTAINER || answer->fds[i].kind == HOST_FD_IOMMUFD;
+                h->is_shared = answer->fds[i].kind == HOST_FD_CONTAINER ||
+                               answer->fds[i].kind == HOST_FD_IOMMUFD;
                 (void) string_copy(h->assignment, sizeof(h->assignment), q->assignment);
                 w->n_handles++;
         }
@@ -69,7 +71,8 @@ static void keep_assignment(World *w, const WorldRequest *q, const Assignment *a
         (void) string_copy(k->id, sizeof(k->id), a->id);
         keep_devices(k, a);
         /* Its end may have been asked for while it was prepared. */
-        k->ending = w->ending || a->release_wanted || a->lifetime == LIFETIME_PROCESS || a->attach_deadline > 0 ||
+        k->ending = w->ending || a->release_wanted || a->lifetime == LIFETIME_PROCESS ||
+                    a->attach_deadline > 0 ||
                     (k->lifetime == LIFETIME_CONNECTION && w->client_gone[q->client]);
         w->report->assigned++;
 }
@@ -94,7 +97,8 @@ static void on_reply(const EngineAnswer *answer, const Error *error, void *userd
                 world_fail(w, INVARIANT_INPUT_IS_HOSTILE, "nonsense was accepted");
         if (q->kind == REQUEST_OPEN)
                 keep_handles(w, q, answer);
-        else if (q->kind == REQUEST_ASSIGN && answer->assignment && answer->assignment->state == ASSIGNMENT_ACTIVE)
+        else if (q->kind == REQUEST_ASSIGN && answer->assignment &&
+                 answer->assignment->state == ASSIGNMENT_ACTIVE)
                 keep_assignment(w, q, answer->assignment);
         else if (q->kind == REQUEST_RELEASE && k && !q->no_wait)
                 k->ended = true;
@@ -181,7 +185,8 @@ static void make_wish(World *w, unsigned client, Wish *v) {
         uint32_t n = 1 + (world_chance(w, 25) ? world_draw(w, 3) : 0);
         AssignOptions *o = &v->options;
 
-        *v = (Wish) { .owner = owners[world_draw(w, ELEMENTSOF(owners))], .caller = world_caller(client) };
+        *v = (Wish){ .owner = owners[world_draw(w, ELEMENTSOF(owners))],
+                     .caller = world_caller(client) };
         *o = ASSIGN_OPTIONS_INIT;
         for (uint32_t i = 0; i < n; i++)
                 v->devices[i] = (char *) pci_address_format(draw_address(w), v->names[i]);
@@ -200,7 +205,8 @@ static void make_wish(World *w, unsigned client, Wish *v) {
                 o->attach_within = 0;
                 o->lifetime = LIFETIME_PROCESS;
                 o->pidfd = process_get(w, client);
-                v->caller.may_manage_others = true; /* an orchestrator, whose VMM is another user's */
+                v->caller.may_manage_others =
+                        true; /* an orchestrator, whose VMM is another user's */
         }
 }
 
@@ -217,11 +223,14 @@ static void act_assign(World *w) {
         q = world_request(w, client, REQUEST_ASSIGN);
         if (!q)
                 return;
-        world_note(w, "#%zu client %u assigns %s%s%s%s to %s, %s%s", w->n_requests - 1, client, v.devices[0],
-                   v.devices[1] ? " and " : "", strempty(v.devices[1]), v.devices[2] ? " …" : "", v.owner,
-                   lifetime_to_string(v.options.lifetime), v.options.no_wait ? ", not waiting" : "");
+        world_note(w, "#%zu client %u assigns %s%s%s%s to %s, %s%s", w->n_requests - 1, client,
+                   v.devices[0], v.devices[1] ? " and " : "", strempty(v.devices[1]),
+                   v.devices[2] ? " …" : "", v.owner, lifetime_to_string(v.options.lifetime),
+                   v.options.no_wait ? ", not waiting" : "");
         world_asked(w, q,
-                    engine_assign(w->engine, &v.caller, v.devices, v.owner, &v.options, on_reply, q, &err), &err);
+                    engine_assign(w->engine, &v.caller, v.devices, v.owner, &v.options, on_reply, q,
+                                  &err),
+                    &err);
 }
 
 static void act_plan(World *w) {
@@ -234,8 +243,12 @@ static void act_plan(World *w) {
         q = world_request(w, client, REQUEST_OTHER);
         if (!q)
                 return;
-        world_note(w, "#%zu client %u plans %s for %s", w->n_requests - 1, client, v.devices[0], v.owner);
-        world_asked(w, q, engine_plan(w->engine, &v.caller, v.devices, v.owner, &v.options, on_reply, q, &err), &err);
+        world_note(w, "#%zu client %u plans %s for %s", w->n_requests - 1, client, v.devices[0],
+                   v.owner);
+        world_asked(w, q,
+                    engine_plan(w->engine, &v.caller, v.devices, v.owner, &v.options, on_reply, q,
+                                &err),
+                    &err);
 }
 
 static const Assignment *draw_assignment(World *w) {
@@ -247,7 +260,9 @@ static const Assignment *draw_assignment(World *w) {
 
                 found = d ? d->assignment : NULL;
         }
-        return found && found->creator_uid >= 1000 && found->creator_uid < 1000 + WORLD_CLIENTS ? found : NULL;
+        return found && found->creator_uid >= 1000 && found->creator_uid < 1000 + WORLD_CLIENTS
+                       ? found
+                       : NULL;
 }
 
 static void act_release(World *w) {
@@ -273,7 +288,8 @@ static void act_release(World *w) {
         if (world_chance(w, 70))
                 world_close_handles(w, a->id, -1);
         q->no_wait = world_chance(w, 50);
-        world_asked(w, q, engine_release(w->engine, &c, a->id, q->no_wait, on_reply, q, &err), &err);
+        world_asked(w, q, engine_release(w->engine, &c, a->id, q->no_wait, on_reply, q, &err),
+                    &err);
 }
 
 static void act_open(World *w) {
@@ -318,8 +334,12 @@ static void act_attach(World *w) {
         k = world_known(w, a->id);
         if (k)
                 k->ending = true; /* with its process, from now on */
-        world_note(w, "#%zu client %u attaches its process to %.8s", w->n_requests - 1, client, a->id);
-        world_asked(w, q, engine_attach(w->engine, &c, a->id, process_get(w, client), "", 0, on_reply, q, &err), &err);
+        world_note(w, "#%zu client %u attaches its process to %.8s", w->n_requests - 1, client,
+                   a->id);
+        world_asked(w, q,
+                    engine_attach(w->engine, &c, a->id, process_get(w, client), "", 0, on_reply, q,
+                                  &err),
+                    &err);
 }
 
 static void act_close(World *w) {
@@ -366,7 +386,8 @@ static void act_look(World *w) {
         else if (what == 1)
                 r = engine_rescan(w->engine, &c, on_reply, q, &err);
         else
-                r = engine_get_facts(w->engine, &c, device, NULL, what == 2 ? FACTS_REFRESH : 0, on_reply, q, &err);
+                r = engine_get_facts(w->engine, &c, device, NULL, what == 2 ? FACTS_REFRESH : 0,
+                                     on_reply, q, &err);
         world_asked(w, q, r, &err);
 }
 
@@ -386,7 +407,8 @@ static void act_reset(World *w) {
 
 static void act_vfs(World *w) {
         uint32_t n = world_draw(w, 4);
-        VfsOptions o = { .driver = world_chance(w, 30) ? "host" : NULL, .no_wait = world_chance(w, 50) };
+        VfsOptions o = { .driver = world_chance(w, 30) ? "host" : NULL,
+                         .no_wait = world_chance(w, 50) };
         _cleanup_error_ Error err = ERROR_INIT;
         WorldRequest *q = world_request(w, 0, REQUEST_OTHER);
         const Caller root = { .may_manage_others = true, .may_force = true, .bus_name = ":1.99" };
@@ -394,13 +416,15 @@ static void act_vfs(World *w) {
         if (!q)
                 return;
         world_note(w, "#%zu root wants %u virtual functions", w->n_requests - 1, n);
-        world_asked(w, q, engine_set_numvfs(w->engine, &root, WORLD_PF, n, &o, on_reply, q, &err), &err);
+        world_asked(w, q, engine_set_numvfs(w->engine, &root, WORLD_PF, n, &o, on_reply, q, &err),
+                    &err);
 }
 
 static void act_cancel(World *w) {
         _cleanup_error_ Error err = ERROR_INIT;
         const Caller root = { .may_manage_others = true, .bus_name = ":1.99" };
-        const Device *d = inventory_device(engine_inventory(w->engine), world_draw_device(w)->address);
+        const Device *d =
+                inventory_device(engine_inventory(w->engine), world_draw_device(w)->address);
 
         if (!d || !d->job)
                 return;
@@ -409,7 +433,8 @@ static void act_cancel(World *w) {
 }
 
 static void act_advance(World *w) {
-        usec_t by = world_chance(w, 50) ? world_draw(w, 3000) * USEC_PER_MSEC : world_draw(w, 120) * USEC_PER_SEC;
+        usec_t by = world_chance(w, 50) ? world_draw(w, 3000) * USEC_PER_MSEC
+                                        : world_draw(w, 120) * USEC_PER_SEC;
 
         world_note(w, "%llu ms pass", (unsigned long long) (by / USEC_PER_MSEC));
         world_advance(w, by);
@@ -419,14 +444,16 @@ static const struct {
         unsigned weight;
         void (*act)(World *w);
 } acts[] = {
-        { 56, act_assign },     { 24, act_release },      { 20, act_open },      { 16, act_close },
-        { 8, act_client_gone }, { 4, act_process_dies },  { 6, act_attach },     { 6, act_plan },
-        { 4, act_look },        { 3, act_reset },         { 4, act_vfs },        { 4, act_cancel },
-        { 12, act_fault },      { 6, act_clear },         { 3, act_hold },       { 3, act_rebind },
-        { 2, act_pull },        { 3, act_put },           { 4, act_lose_events }, { 2, act_synthetic },
-        { 4, act_crash_later }, { 2, act_restart },       { 2, act_swap },       { 1, act_reboot },     { 6, act_disk },
-        { 4, act_hostile },     { 1, act_attention },     { 3, act_error },
-        { 60, act_advance },
+        { 56, act_assign },     { 24, act_release },    { 20, act_open },
+        { 16, act_close },      { 8, act_client_gone }, { 4, act_process_dies },
+        { 6, act_attach },      { 6, act_plan },        { 4, act_look },
+        { 3, act_reset },       { 4, act_vfs },         { 4, act_cancel },
+        { 12, act_fault },      { 6, act_clear },       { 3, act_hold },
+        { 3, act_rebind },      { 2, act_pull },        { 3, act_put },
+        { 4, act_lose_events }, { 2, act_synthetic },   { 4, act_crash_later },
+        { 2, act_restart },     { 2, act_swap },        { 1, act_reboot },
+        { 6, act_disk },        { 4, act_hostile },     { 1, act_attention },
+        { 3, act_error },       { 60, act_advance },
 };
 
 void world_act(World *w) {

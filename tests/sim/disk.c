@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The disk under the store, and the randomness of the world. The program's own pwrite(), fdatasync(), fsync() and
- * getrandom() stand in front of the C library's, so that the real store runs unchanged: writes go to the file,
- * syncs cost nothing, and either fails, is cut short, or is the last thing that the daemon does, when it is told to.
- * What is written is looked at on the way: which plans are in the journal, durably and without an outcome, is known
- * here without asking the store.
+ * The disk under the store, and the randomness of the world. The program's own pwrite(),
+ * fdatasync(), fsync() and getrandom() stand in front of the C library's, so that the real store
+ * runs unchanged: writes go to the file, syncs cost nothing, and either fails, is cut short, or is
+ * the last thing that the daemon does, when it is told to. What is written is looked at on the way:
+ * which plans are in the journal, durably and without an outcome, is known here without asking the
+ * store.
  */
 
 #include <dirent.h>
@@ -94,7 +95,8 @@ static void note_record(const JournalRecord *record) {
         _cleanup_record_content_ RecordContent c = {};
         DiskPlan *p;
 
-        if ((record->type != RECORD_BEGIN && record->type != RECORD_END) || record_decode(record, &c) < 0)
+        if ((record->type != RECORD_BEGIN && record->type != RECORD_END) ||
+            record_decode(record, &c) < 0)
                 return;
         p = find_plan(record->type == RECORD_BEGIN ? c.plan->id : c.plan_id);
         if (record->type == RECORD_END && p)
@@ -223,7 +225,8 @@ ssize_t getrandom(void *buffer, size_t n, unsigned flags) {
 
 /* ---- the end of a process ---- */
 
-/* What the kernel would close: the store's files, pidfds, and descriptors of VFIO that reached no client. */
+/* What the kernel would close: the store's files, pidfds, and descriptors of VFIO that reached no
+ * client. */
 static bool is_daemons(const char *target, int fd, const char *directory) {
         const World *w = disk.world;
 
@@ -252,7 +255,8 @@ void disk_close_below(const char *directory) {
                 ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
                 uint32_t fd;
 
-                if (n <= 0 || parse_u32(e->d_name, 10, INT32_MAX, &fd) < 0 || fd < 3 || (int) fd == dirfd(d))
+                if (n <= 0 || parse_u32(e->d_name, 10, INT32_MAX, &fd) < 0 || fd < 3 ||
+                    (int) fd == dirfd(d))
                         continue;
                 target[n] = 0;
                 if (is_daemons(target, (int) fd, directory))

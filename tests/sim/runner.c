@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One sequence is one child process, forked from a template that has parsed the host already, so that a crash, an abort
- * and a loop that never ends are failures like any other and leave nothing behind. A failing sequence is shrunk by
- * leaving out steps, half of them, then quarters, down to single ones, as long as the same invariant still fails: a
- * step draws the same lots whichever others are played.
+ * One sequence is one child process, forked from a template that has parsed the host already, so
+ * that a crash, an abort and a loop that never ends are failures like any other and leave nothing
+ * behind. A failing sequence is shrunk by leaving out steps, half of them, then quarters, down to
+ * single ones, as long as the same invariant still fails: a step draws the same lots whichever
+ * others are played.
  */
 
 #include "runner.h"
@@ -25,7 +26,8 @@ int runner_init(Runner *r, const char *host_json, size_t n) {
         *r = (Runner) { .log_fd = memfd_create("log", MFD_CLOEXEC) };
         if (r->log_fd < 0)
                 return -errno;
-        r->report = mmap(NULL, sizeof(*r->report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        r->report = mmap(NULL, sizeof(*r->report), PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (r->report == MAP_FAILED)
                 return -errno;
         return world_template_init(&r->template, host_json, n);
@@ -117,7 +119,8 @@ static bool fails_likewise(Runner *r, const Sequence *s, Invariant wanted) {
         return !runner_play(r, s) && r->report->invariant == wanted;
 }
 
-/* Leaves out `size` of the steps that are left, from the from-th of these on. False: none was left to leave out. */
+/* Leaves out `size` of the steps that are left, from the from-th of these on. False: none was left
+ * to leave out. */
 static bool leave_out(Sequence *s, size_t from, size_t size) {
         size_t seen = 0, n = 0;
 
@@ -147,7 +150,8 @@ size_t runner_shrink(Runner *r, Sequence *s) {
                 for (size_t from = 0; from < count_left(s);) {
                         Sequence attempt = *s;
 
-                        if (leave_out(&attempt, from, size) && fails_likewise(r, &attempt, wanted)) {
+                        if (leave_out(&attempt, from, size) &&
+                            fails_likewise(r, &attempt, wanted)) {
                                 *s = attempt;
                                 shorter = true;
                         } else
@@ -205,7 +209,8 @@ int sequence_parse_steps(Sequence *s, const char *text) {
                 if (parse_u64(*word, 10, SEQUENCE_LENGTH_MAX - 1, &first) < 0)
                         return -EINVAL;
                 last = first;
-                if (dash && (parse_u64(dash, 10, SEQUENCE_LENGTH_MAX - 1, &last) < 0 || last < first))
+                if (dash &&
+                    (parse_u64(dash, 10, SEQUENCE_LENGTH_MAX - 1, &last) < 0 || last < first))
                         return -EINVAL;
                 for (; first <= last; first++)
                         s->left_out[first] = false;

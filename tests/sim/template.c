@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What all sequences share, made once: a recorded server cut down to the cards that are played with and what stands
- * above and beside them, booted as often as one sequence may boot it. Sequences are forked from here, so none of them
- * pays for parsing.
+ * What all sequences share, made once: a recorded server cut down to the cards that are played with
+ * and what stands above and beside them, booted as often as one sequence may boot it. Sequences are
+ * forked from here, so none of them pays for parsing.
  */
 
 #include <assert.h>
@@ -11,15 +11,16 @@
 #include "base/strutil.h"
 #include "world.h"
 
-/* What the tests play with: cards with two functions in one group, a network card with two ports, one that can have
- * virtual functions, one that is one, an accelerator; and what the host needs. */
+/* What the tests play with: cards with two functions in one group, a network card with two ports,
+ * one that can have virtual functions, one that is one, an accelerator; and what the host needs. */
 static const struct {
         const char *address;
         bool critical;
 } played_with[] = {
-        { "0000:41:00.0", false }, { "0000:41:00.1", false }, { "0000:42:00.0", false }, { "0000:42:00.1", false },
-        { "0000:45:00.0", false }, { "0000:43:00.0", false }, { "0000:03:00.0", false }, { "0000:03:00.1", false },
-        { "0000:c3:00.2", false }, { "0000:d9:00.0", false }, { "0000:05:00.0", true },  { "0000:04:00.0", true },
+        { "0000:41:00.0", false }, { "0000:41:00.1", false }, { "0000:42:00.0", false },
+        { "0000:42:00.1", false }, { "0000:45:00.0", false }, { "0000:43:00.0", false },
+        { "0000:03:00.0", false }, { "0000:03:00.1", false }, { "0000:c3:00.2", false },
+        { "0000:d9:00.0", false }, { "0000:05:00.0", true },  { "0000:04:00.0", true },
         { "0000:06:00.0", true }, /* of a group with a direct mapping */
 };
 
@@ -37,7 +38,8 @@ static const Json *find_device(const Json *devices, const char *address) {
         return NULL;
 }
 
-/* Is it played with, above or beside such a one, or the physical function of one, or a sibling of that? */
+/* Is it played with, above or beside such a one, or the physical function of one, or a sibling of
+ * that? */
 static bool is_wanted(const Json *devices, const Json *d) {
         const char *address = text_of(d, NULL, "address"), *physfn = text_of(d, "links", "physfn");
 
@@ -48,8 +50,10 @@ static bool is_wanted(const Json *devices, const Json *d) {
                 if (!other)
                         continue;
                 if (strstr(text_of(other, NULL, "path"), address) ||
-                    streq(text_of(other, "links", "iommu_group"), text_of(d, "links", "iommu_group")) ||
-                    (other_physfn[0] && (streq(other_physfn, address) || streq(other_physfn, physfn))))
+                    streq(text_of(other, "links", "iommu_group"),
+                          text_of(d, "links", "iommu_group")) ||
+                    (other_physfn[0] &&
+                     (streq(other_physfn, address) || streq(other_physfn, physfn))))
                         return true;
         }
         return false;
@@ -59,7 +63,8 @@ static int cut_down(WorldTemplate *t, Json *host) {
         Json *devices = json_get(host, "devices"), *kept = json_new_array();
 
         for (size_t i = 0; kept && i < json_length(devices); i++)
-                if (is_wanted(devices, json_at(devices, i)) && json_append(kept, json_ref(json_at(devices, i))) < 0)
+                if (is_wanted(devices, json_at(devices, i)) &&
+                    json_append(kept, json_ref(json_at(devices, i))) < 0)
                         return -ENOMEM;
         if (!kept || json_set(host, "devices", kept) < 0)
                 return -ENOMEM;
@@ -114,6 +119,7 @@ int world_template_init(WorldTemplate *t, const char *host_json, size_t n) {
         for (size_t i = 0; i < ELEMENTSOF(t->hosts) && r >= 0; i++)
                 r = host_sim_new(NULL, t->json, t->n, true, &err, t->hosts + i);
         if (r < 0)
-                printf("the host's file cannot be used: %s %s\n", strerrorname_np(-r), strempty(err.message));
+                printf("the host's file cannot be used: %s %s\n", strerrorname_np(-r),
+                       strempty(err.message));
         return r;
 }

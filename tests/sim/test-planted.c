@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Does the simulation test find bugs? Each bug of daemon/engine/planted.h is switched on in turn, in an engine that was
- * compiled for this program alone, and must be found within a bounded number of sequences; with none switched on the
- * same sequences must hold.
+ * Does the simulation test find bugs? Each bug of daemon/engine/planted.h is switched on in turn,
+ * in an engine that was compiled for this program alone, and must be found within a bounded number
+ * of sequences; with none switched on the same sequences must hold.
  */
 
 #define PLANTED_BUGS /* this program has the switch */
@@ -55,13 +55,15 @@ static unsigned hunt(Runner *r, unsigned n) {
 
 int main(int argc, char *argv[]) {
         const char *top = getenv("top_srcdir");
-        _cleanup_free_ char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", top ? top : ".");
+        _cleanup_free_
+        char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", top ? top : ".");
         _cleanup_free_ char *json = NULL;
         unsigned passed = 0, failed = 0;
         static Runner r;
         size_t n;
 
-        if (!path || read_file_at(AT_FDCWD, path, 16U << 20, &json, &n) < 0 || runner_init(&r, json, n) < 0) {
+        if (!path || read_file_at(AT_FDCWD, path, 16U << 20, &json, &n) < 0 ||
+            runner_init(&r, json, n) < 0) {
                 fprintf(stderr, "cannot use %s\n", strempty(path));
                 return EXIT_FAILURE;
         }
@@ -81,7 +83,8 @@ int main(int argc, char *argv[]) {
                         passed++;
                 else {
                         failed++;
-                        printf("%s\n", bug == PLANTED_NONE ? r.report->trace : "the bug was missed");
+                        printf("%s\n",
+                               bug == PLANTED_NONE ? r.report->trace : "the bug was missed");
                 }
                 fflush(stdout);
         }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Making and leaving a world, its clock, its generators, and the deaths of its daemon. A daemon that is told to end is
- * freed; one that crashes is left where it stands by longjmp(): its memory leaks, its descriptors are closed as the
- * kernel would, the host is told that nobody listens any more, and the next daemon has only the store and the kernel to
- * go by.
+ * Making and leaving a world, its clock, its generators, and the deaths of its daemon. A daemon
+ * that is told to end is freed; one that crashes is left where it stands by longjmp(): its memory
+ * leaks, its descriptors are closed as the kernel would, the host is told that nobody listens any
+ * more, and the next daemon has only the store and the kernel to go by.
  */
 
 #include "world.h"
@@ -89,7 +89,8 @@ static void note(World *w, const char *format, va_list ap) {
 
         if (r->trace_length + 2 >= sizeof(r->trace))
                 return;
-        n = vsnprintf(r->trace + r->trace_length, sizeof(r->trace) - r->trace_length - 1, format, ap);
+        n = vsnprintf(r->trace + r->trace_length, sizeof(r->trace) - r->trace_length - 1, format,
+                      ap);
         r->trace_length += MIN((size_t) MAX(n, 0), sizeof(r->trace) - r->trace_length - 2);
         r->trace[r->trace_length++] = '\n';
         r->trace[r->trace_length] = 0;
@@ -186,7 +187,8 @@ static void on_notice(const Assignment *a, const AssignmentNotice *notice, void 
         (void) string_copy(n->kind, sizeof(n->kind), notice->kind);
 }
 
-static const EngineObserver observer = { .assignment_removed = on_removed, .assignment_notice = on_notice };
+static const EngineObserver observer = { .assignment_removed = on_removed,
+                                         .assignment_notice = on_notice };
 
 static int try_start(World *w) {
         EngineOptions options = {
@@ -218,7 +220,8 @@ static void stop_daemon(World *w) {
         w->store = store_close(w->store);
 }
 
-/* Clients whose connection ended while no daemon was there are named to the next one, as the bus would. */
+/* Clients whose connection ended while no daemon was there are named to the next one, as the bus
+ * would. */
 static void start_daemon(World *w) {
         int r;
 
@@ -227,13 +230,15 @@ static void start_daemon(World *w) {
         w->just_started = true;
         r = try_start(w);
         if (r == -EIO || r == -ENOSPC) { /* a service manager tries again, an operator makes room */
-                world_note(w, "  the daemon does not start (%s); the disk is mended", strerrorname_np(-r));
+                world_note(w, "  the daemon does not start (%s); the disk is mended",
+                           strerrorname_np(-r));
                 disk_clear();
                 stop_daemon(w);
                 r = try_start(w);
         }
         if (r < 0)
-                world_fail(w, INVARIANT_JOURNAL_BEFORE_KERNEL, "the daemon does not start: %s", strerrorname_np(-r));
+                world_fail(w, INVARIANT_JOURNAL_BEFORE_KERNEL, "the daemon does not start: %s",
+                           strerrorname_np(-r));
         for (unsigned i = 0; i < WORLD_CLIENTS; i++) {
                 char name[16];
 
@@ -356,26 +361,30 @@ void world_init(World *w, uint64_t seed, WorldTemplate *t, WorldReport *report) 
         for (unsigned i = 0; i < WORLD_CLIENTS; i++)
                 w->processes[i].pidfd = -EBADF;
         w->verbose = getenv("SIMULATION_VERBOSE") != NULL;
-        log_set_level(w->verbose ? LOG_INFO : LOG_ERR); /* of standard error, which the parent keeps */
+        log_set_level(w->verbose ? LOG_INFO
+                                 : LOG_ERR); /* of standard error, which the parent keeps */
         world_begin_step(w, SIZE_MAX);
         disk_attach(w);
         if (isempty(base))
                 base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
         w->directory = strjoinf("%s/simulation-XXXXXX", base);
         if (!w->directory || !mkdtemp(w->directory))
-                world_fail(w, INVARIANT_NONE, "no directory for the journal: %s", strerrorname_np(errno));
+                world_fail(w, INVARIANT_NONE, "no directory for the journal: %s",
+                           strerrorname_np(errno));
         (void) string_copy(report->directory, sizeof(report->directory), w->directory);
         w->runtime = strjoinf("%s/run", w->directory);
         w->state = strjoinf("%s/state", w->directory);
         if (!w->runtime || !w->state || mkdir(w->runtime, 0700) < 0 || mkdir(w->state, 0700) < 0)
-                world_fail(w, INVARIANT_NONE, "no directory for the journal: %s", strerrorname_np(errno));
+                world_fail(w, INVARIANT_NONE, "no directory for the journal: %s",
+                           strerrorname_np(errno));
         memcpy(w->devices, t->devices, sizeof(w->devices));
         w->n_devices = t->n_devices;
         world_watch_kernel(w);
         start_daemon(w);
         world_advance(w, USEC_PER_SEC);
         if (!engine_is_settled(w->engine))
-                world_fail(w, INVARIANT_LOOP_NEVER_BLOCKS, "the engine did not settle on a quiet host");
+                world_fail(w, INVARIANT_LOOP_NEVER_BLOCKS,
+                           "the engine did not settle on a quiet host");
 }
 
 void world_done(World *w) {

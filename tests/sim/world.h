@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * The world of the simulation test: the real engine and store over a simulated host, clients who ask for devices and
- * hold them, and what the test itself remembers of it all, so that it need not believe the engine. Everything that is
- * drawn comes from a generator that is seeded anew for each step by the sequence's seed and the step's number: a step
- * draws the same whether or not others are left out, which is what makes shrinking work.
+ * The world of the simulation test: the real engine and store over a simulated host, clients who
+ * ask for devices and hold them, and what the test itself remembers of it all, so that it need not
+ * believe the engine. Everything that is drawn comes from a generator that is seeded anew for each
+ * step by the sequence's seed and the step's number: a step draws the same whether or not others
+ * are left out, which is what makes shrinking work.
  */
 
 #include <setjmp.h>
@@ -50,12 +51,12 @@ typedef struct WorldDevice { /* one of those that are played with */
         char *other_json;     /* another card for the same place; shared */
         char driver[PCI_DRIVER_NAME_MAX]; /* before anything happened */
         char override[PCI_DRIVER_NAME_MAX];
-        bool critical;        /* the host needs it: never assigned */
-        bool tainted;         /* another hand was on it, or a fault: where it ends is not ours alone */
-        bool expect_lost;     /* pulled out while its assignment was active: its owner must hear */
-        bool quarantined;     /* was shown so */
-        char owner[64];       /* uid and owner that had it last; "" nobody */
-        bool clean;           /* reset since */
+        bool critical;    /* the host needs it: never assigned */
+        bool tainted;     /* another hand was on it, or a fault: where it ends is not ours alone */
+        bool expect_lost; /* pulled out while its assignment was active: its owner must hear */
+        bool quarantined; /* was shown so */
+        char owner[64];   /* uid and owner that had it last; "" nobody */
+        bool clean;       /* reset since */
 } WorldDevice;
 
 typedef struct WorldHandle { /* a descriptor in a VMM */
@@ -66,7 +67,12 @@ typedef struct WorldHandle { /* a descriptor in a VMM */
         bool is_shared;       /* container: of no group */
 } WorldHandle;
 
-typedef enum RequestKind { REQUEST_ASSIGN, REQUEST_RELEASE, REQUEST_OPEN, REQUEST_OTHER } RequestKind;
+typedef enum RequestKind {
+        REQUEST_ASSIGN,
+        REQUEST_RELEASE,
+        REQUEST_OPEN,
+        REQUEST_OTHER
+} RequestKind;
 
 typedef struct WorldRequest {
         World *world;
@@ -120,7 +126,8 @@ typedef struct WorldReport { /* shared with the parent process */
         Invariant invariant;
         char directory[128];  /* of a sequence that did not come to its end */
         size_t trace_length;
-        uint64_t assigned, refused, released, faults, lives, crashes, boots, answers, checks, notices;
+        uint64_t assigned, refused, released, faults, lives, crashes, boots, answers, checks,
+                notices;
         char trace[(1U << 20) - 256];
 } WorldReport;
 
@@ -147,9 +154,9 @@ struct World {
         WorldNotice notices[WORLD_NOTICES_MAX];
         size_t n_notices;
         WorldProcess processes[WORLD_CLIENTS];
-        bool has_processes;   /* ever */
+        bool has_processes;              /* ever */
         bool client_gone[WORLD_CLIENTS]; /* of this life: its name does not come back */
-        bool just_started;    /* what the daemon found is not worked on before the loop has turned */
+        bool just_started; /* what the daemon found is not worked on before the loop has turned */
         bool disk_was_faulty; /* what could not be recorded may be forgotten by the next daemon */
         bool ending;          /* of the sequence: everything is released */
         unsigned crash_in;    /* the daemon dies after so many callbacks; 0: it does not */
@@ -165,7 +172,8 @@ bool world_chance(World *w, uint32_t percent);
 void world_random_bytes(World *w, void *buffer, size_t n);
 void world_note(World *w, const char *format, ...) _printf_(2, 3);
 /* Ends the process: an invariant does not hold. */
-void world_fail(World *w, Invariant i, const char *format, ...) _printf_(3, 4) __attribute__((noreturn));
+void world_fail(World *w, Invariant i, const char *format, ...) _printf_(3, 4)
+        __attribute__((noreturn));
 
 void world_init(World *w, uint64_t seed, WorldTemplate *t, WorldReport *report);
 void world_done(World *w);
@@ -173,9 +181,11 @@ void world_done(World *w);
 void world_begin_step(World *w, size_t step);
 /* The daemon ends, and the next one starts over the same host and runtime directory. */
 void world_restart(World *w);
-/* The same, and while no daemon is there another card comes in the place of one that nobody holds. */
+/* The same, and while no daemon is there another card comes in the place of one that nobody
+ * holds. */
 void world_restart_with_other_card(World *w, WorldDevice *d);
-/* The machine boots again: the kernel is as it was at first but for the cards, /run is empty, /var is kept. */
+/* The machine boots again: the kernel is as it was at first but for the cards, /run is empty, /var
+ * is kept. */
 void world_reboot(World *w);
 /* The daemon dies inside of whatever it does. Called from below the engine. */
 void world_crash(World *w) __attribute__((noreturn));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Preloaded into the daemon: the n-th allocation from now on fails, once or all after it, as the file named by
- * FAILING_MALLOC says, which the test maps as well. Nothing fails while the countdown is 0.
+ * Preloaded into the daemon: the n-th allocation from now on fails, once or all after it, as the
+ * file named by FAILING_MALLOC says, which the test maps as well. Nothing fails while the countdown
+ * is 0.
  */
 
 #include <errno.h>

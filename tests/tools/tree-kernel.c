@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Preloaded into daemon and workers over a made tree: a write to a file of its sysfs goes to the process that plays the
- * kernel (tree_kernel.py) and returns when that has acted, as write() to sysfs does, with its errno. The file itself is
- * the other side's to change, so a death at any call leaves either nothing of a write or all of it. Everything else
- * goes its way.
+ * Preloaded into daemon and workers over a made tree: a write to a file of its sysfs goes to the
+ * process that plays the kernel (tree_kernel.py) and returns when that has acted, as write() to
+ * sysfs does, with its errno. The file itself is the other side's to change, so a death at any call
+ * leaves either nothing of a write or all of it. Everything else goes its way.
  */
 
 #include <dlfcn.h>
@@ -50,7 +50,8 @@ static int ask(const char *path, const void *data, size_t n) {
         if (size < 0 || (size_t) size + 1 + n > sizeof(message))
                 return -E2BIG;
         memcpy(message + size + 1, data, n);
-        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s/kernel", getenv("TREE_KERNEL_ROOT"));
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s/kernel",
+                        getenv("TREE_KERNEL_ROOT"));
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
@@ -81,7 +82,8 @@ ssize_t write(int fd, const void *data, size_t n) {
 
 /* sysfs knows no truncation; here it would empty the file before anything is written. */
 static int open_whole(const char *symbol, int dir, const char *path, int flags, mode_t mode) {
-        int (*real)(int, const char *, int, ...) = (int (*)(int, const char *, int, ...)) dlsym(RTLD_NEXT, symbol);
+        int (*real)(int, const char *, int, ...) =
+                (int (*)(int, const char *, int, ...)) dlsym(RTLD_NEXT, symbol);
         char at[PATH_MAX];
         int fd = real(dir, path, flags & ~O_TRUNC, mode);
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A simulated host without a loop, for unit programs: the bundled two-socket GPU server on a virtual clock, what came
- * back of one job, the events so far, and plans like the engine's.
+ * A simulated host without a loop, for unit programs: the bundled two-socket GPU server on a
+ * virtual clock, what came back of one job, the events so far, and plans like the engine's.
  */
 
 #include <fcntl.h>
@@ -41,7 +41,8 @@ typedef struct Fixture {
 
 static inline const char *event_name(HostEventType t) {
         static const char *const names[_HOST_EVENT_TYPE_MAX] = {
-                "add", "remove", "bind", "unbind", "change", "vfio-remove", "children", "iommu", "overflow",
+                "add",         "remove",   "bind",  "unbind",   "change",
+                "vfio-remove", "children", "iommu", "overflow",
         };
 
         return names[t];
@@ -54,21 +55,23 @@ static inline void fixture_on_event(const HostEvent *e, void *userdata) {
         f->n_events++;
         f->n_overflows += e->type == HOST_EVENT_OVERFLOW;
         f->n_synthetic += e->synthetic;
-        (void) snprintf(f->events + n, sizeof(f->events) - n, "%s%s %s", n > 0 ? ", " : "", event_name(e->type),
-                        e->has_address ? PCI_ADDRESS_TEXT(e->address) : "-");
+        (void) snprintf(f->events + n, sizeof(f->events) - n, "%s%s %s", n > 0 ? ", " : "",
+                        event_name(e->type), e->has_address ? PCI_ADDRESS_TEXT(e->address) : "-");
 }
 
 static inline void fixture_note(Fixture *f, const char *mark, size_t step) {
         size_t n = strlen(f->steps);
 
-        (void) snprintf(f->steps + n, sizeof(f->steps) - n, "%s%s%zu", n > 0 ? " " : "", mark, step);
+        (void) snprintf(f->steps + n, sizeof(f->steps) - n, "%s%s%zu", n > 0 ? " " : "", mark,
+                        step);
 }
 
 static inline void fixture_step_started(HostJob *job _unused_, size_t step, void *userdata) {
         fixture_note(userdata, "+", step);
 }
 
-static inline void fixture_step_done(HostJob *job _unused_, size_t step, bool undo, int error, void *userdata) {
+static inline void fixture_step_done(HostJob *job _unused_, size_t step, bool undo, int error,
+                                     void *userdata) {
         fixture_note(userdata, error < 0 ? "!" : undo ? "-" : "=", step);
 }
 
@@ -101,11 +104,13 @@ static inline void fixture_group(HostJob *job _unused_, IommuGroupFacts *group, 
         *group = (IommuGroupFacts) {};
 }
 
-static inline void fixture_slot(HostJob *job _unused_, PciSlotFacts *slot _unused_, void *userdata) {
+static inline void fixture_slot(HostJob *job _unused_, PciSlotFacts *slot _unused_,
+                                void *userdata) {
         ((Fixture *) userdata)->n_slots++;
 }
 
-static inline void fixture_platform(HostJob *job _unused_, HostPlatform *p _unused_, void *userdata) {
+static inline void fixture_platform(HostJob *job _unused_, HostPlatform *p _unused_,
+                                    void *userdata) {
         ((Fixture *) userdata)->n_platforms++;
 }
 
@@ -166,7 +171,8 @@ static inline void fixture_done(Fixture *f) {
 #define _cleanup_fixture_ _cleanup_(fixture_done)
 
 static inline void fixture_init(Fixture *f) {
-        _cleanup_free_ char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", getenv("top_srcdir"));
+        _cleanup_free_
+        char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", getenv("top_srcdir"));
         _cleanup_error_ Error err = ERROR_INIT;
         _cleanup_free_ char *text = NULL;
         size_t n;
@@ -206,8 +212,11 @@ static inline HostJob *fixture_submit(Fixture *f, const HostRequest *r) {
 }
 
 static inline HostJob *fixture_submit_plan(Fixture *f, const Plan *p) {
-        return fixture_submit(f, &(HostRequest) { .type = HOST_REQUEST_PLAN, .plan = p, .container_fd = -EBADF,
-                                                  .iommufd = -EBADF, .pidfd = -EBADF });
+        return fixture_submit(f, &(HostRequest){ .type = HOST_REQUEST_PLAN,
+                                                 .plan = p,
+                                                 .container_fd = -EBADF,
+                                                 .iommufd = -EBADF,
+                                                 .pidfd = -EBADF });
 }
 
 /* The facts of one function as a scan gives them. */
@@ -239,7 +248,8 @@ static inline bool fixture_has(Fixture *f, PciAddress a) {
         return r == 0;
 }
 
-static inline const char *fixture_driver(Fixture *f, PciAddress a, char buffer[PCI_DRIVER_NAME_MAX]) {
+static inline const char *fixture_driver(Fixture *f, PciAddress a,
+                                         char buffer[PCI_DRIVER_NAME_MAX]) {
         PciFacts facts;
 
         pci_facts_init(&facts, a);
@@ -250,7 +260,8 @@ static inline const char *fixture_driver(Fixture *f, PciAddress a, char buffer[P
 }
 #define DRIVER_OF(f, a) fixture_driver((f), (a), (char[PCI_DRIVER_NAME_MAX]) {})
 
-static inline PlanDevice *fixture_plan_device(Fixture *f, Plan *p, PciAddress a, const char *driver) {
+static inline PlanDevice *fixture_plan_device(Fixture *f, Plan *p, PciAddress a,
+                                              const char *driver) {
         PciFacts facts = fixture_facts(f, a);
         PlanDevice *d = plan_add_device(p, a);
 
@@ -268,7 +279,8 @@ static inline PlanDevice *fixture_plan_device(Fixture *f, Plan *p, PciAddress a,
         return d;
 }
 
-static inline void fixture_step(Step *s, const char *value, const char *undo, const char *expect, uint32_t msec) {
+static inline void fixture_step(Step *s, const char *value, const char *undo, const char *expect,
+                                uint32_t msec) {
         ck_assert_ptr_nonnull(s);
         s->timeout_msec = msec;
         ck_assert_int_eq(step_set(s, value, undo, expect), 0);
@@ -284,19 +296,25 @@ static inline Plan *fixture_assign_plan(Fixture *f, const PciAddress *devices, s
 
                 fixture_step(plan_add_device_step(p, STEP_PROVE_UNHELD, d), NULL, NULL, NULL, 1000);
                 if (d->driver_before[0])
-                        fixture_step(plan_add_device_step(p, STEP_UNBIND, d), d->driver_before, d->driver_before, NULL,
-                                     75000);
-                fixture_step(plan_add_device_step(p, STEP_SET_OVERRIDE, d), "vfio-pci", "", NULL, 75000);
-                fixture_step(plan_add_device_step(p, STEP_PROBE, d), NULL, "vfio-pci", "vfio-pci", 75000);
-                fixture_step(plan_add_device_step(p, STEP_VERIFY, d), NULL, NULL, "vfio-pci", 75000);
+                        fixture_step(plan_add_device_step(p, STEP_UNBIND, d), d->driver_before,
+                                     d->driver_before, NULL, 75000);
+                fixture_step(plan_add_device_step(p, STEP_SET_OVERRIDE, d), "vfio-pci", "", NULL,
+                             75000);
+                fixture_step(plan_add_device_step(p, STEP_PROBE, d), NULL, "vfio-pci", "vfio-pci",
+                             75000);
+                fixture_step(plan_add_device_step(p, STEP_VERIFY, d), NULL, NULL, "vfio-pci",
+                             75000);
         }
-        fixture_step(plan_add_step(p, STEP_TRIAL_ATTACH, p->devices[0].group), NULL, NULL, NULL, 75000);
-        fixture_step(plan_add_step(p, STEP_SET_NODE_OWNER, p->devices[0].group), "64055:64055", "0:0", NULL, 75000);
+        fixture_step(plan_add_step(p, STEP_TRIAL_ATTACH, p->devices[0].group), NULL, NULL, NULL,
+                     75000);
+        fixture_step(plan_add_step(p, STEP_SET_NODE_OWNER, p->devices[0].group), "64055:64055",
+                     "0:0", NULL, 75000);
         return p;
 }
 
 /* Back to `driver` ("" none). */
-static inline Plan *fixture_release_plan(Fixture *f, PciAddress a, const char *driver, uint32_t unheld_msec) {
+static inline Plan *fixture_release_plan(Fixture *f, PciAddress a, const char *driver,
+                                         uint32_t unheld_msec) {
         Plan *p = plan_new(PLAN_RELEASE);
         PlanDevice *d;
 
@@ -325,17 +343,27 @@ static inline void fixture_open(Fixture *f, const PciAddress *devices, size_t n)
         for (size_t i = 0; i < n; i++) {
                 PciFacts facts = fixture_facts(f, devices[i]);
 
-                open[i] = (HostOpenDevice) { .address = devices[i], .group = facts.iommu_group, .want_device = true };
+                open[i] = (HostOpenDevice){ .address = devices[i],
+                                            .group = facts.iommu_group,
+                                            .want_device = true };
                 pci_facts_done(&facts);
         }
-        (void) fixture_submit(f, &(HostRequest) { .type = HOST_REQUEST_OPEN, .open_devices = open, .n_open_devices = n,
-                                                  .want_container = true, .want_groups = true, .container_fd = -EBADF,
-                                                  .iommufd = -EBADF, .pidfd = -EBADF });
+        (void) fixture_submit(f, &(HostRequest){ .type = HOST_REQUEST_OPEN,
+                                                 .open_devices = open,
+                                                 .n_open_devices = n,
+                                                 .want_container = true,
+                                                 .want_groups = true,
+                                                 .container_fd = -EBADF,
+                                                 .iommufd = -EBADF,
+                                                 .pidfd = -EBADF });
         fixture_run(f, USEC_PER_SEC);
 }
 
-static inline void fixture_inject(Fixture *f, PciAddress a, StepType step, SimFaultKind kind, int error, usec_t delay) {
-        SimFault fault = { .device = a, .step = step, .kind = kind, .error = error, .delay = delay, .times = 1 };
+static inline void fixture_inject(Fixture *f, PciAddress a, StepType step, SimFaultKind kind,
+                                  int error, usec_t delay) {
+        SimFault fault = {
+                .device = a, .step = step, .kind = kind, .error = error, .delay = delay, .times = 1
+        };
 
         ck_assert_int_eq(host_sim_inject(f->host, &fault), 0);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Every allocation fails once: each scenario runs with its first allocation refused, then its second, until one run
- * meets no refusal. A run either says -ENOMEM, or gets by without what it could not have; it never crashes, and the
- * sanitizers see that it leaks nothing. The linker sends the libraries' allocations to the functions below (--wrap),
- * so that only our own code meets the failures.
+ * Every allocation fails once: each scenario runs with its first allocation refused, then its
+ * second, until one run meets no refusal. A run either says -ENOMEM, or gets by without what it
+ * could not have; it never crashes, and the sanitizers see that it leaks nothing. The linker sends
+ * the libraries' allocations to the functions below (--wrap), so that only our own code meets the
+ * failures.
  */
 
 #include <fcntl.h>
@@ -69,7 +70,8 @@ int __wrap_vasprintf(char **ret, const char *format, va_list ap) {
         return refuse() ? -1 : __real_vasprintf(ret, format, ap);
 }
 
-/* ---- scenarios: 0, or what the first function that failed said. No ck_assert in them: Check allocates. ---- */
+/* ---- scenarios: 0, or what the first function that failed said. No ck_assert in them: Check
+ * allocates. ---- */
 
 static char *host_text; /* tests/data's host, read once */
 static size_t host_size;
@@ -77,7 +79,8 @@ static char *dir;
 static int dir_fd = -EBADF;
 
 static int run_json(void) {
-        static const char text[] = "{\"a\":[1,-2,3.5,true,null,\"x\\n\"],\"b\":{\"c\":18446744073709551615}}";
+        static const char text[] =
+                "{\"a\":[1,-2,3.5,true,null,\"x\\n\"],\"b\":{\"c\":18446744073709551615}}";
         _cleanup_json_ Json *j = NULL;
         _cleanup_free_ char *out = NULL;
         int r;
@@ -102,7 +105,9 @@ static int run_builders(void) {
         if (!out)
                 return -ENOMEM;
         /* What is written is whole: a text that lacks something would be a lie. */
-        return streq(out, "{\"v\":[\"one\",\"t\\\\xffwo\"],\"f\":\"1\",\"n\":null,\"r\":1.5}") ? 0 : -EILSEQ;
+        return streq(out, "{\"v\":[\"one\",\"t\\\\xffwo\"],\"f\":\"1\",\"n\":null,\"r\":1.5}")
+                       ? 0
+                       : -EILSEQ;
 }
 
 static int run_strings(void) {
@@ -349,13 +354,16 @@ static int show_policy(const Policy *p) {
 
 static int run_policy(void) {
         static const char text[] =
-                "{\"version\":1,\"rules\":[{\"name\":\"a\\u00e9\",\"match\":{\"vendor\":[\"8086\",\"10de\"],"
-                "\"slot\":\"G*\",\"address\":\"0000:0?:*\"},\"owners\":[\"x\",{\"owner\":\"y\",\"users\":[1]}],"
+                "{\"version\":1,\"rules\":[{\"name\":\"a\\u00e9\",\"match\":{\"vendor\":[\"8086\","
+                "\"10de\"],"
+                "\"slot\":\"G*\",\"address\":\"0000:0?:*\"},\"owners\":[\"x\",{\"owner\":\"y\","
+                "\"users\":[1]}],"
                 "\"driver\":\"vfio-pci\",\"clean\":{\"hooks\":[\"h\"],\"reset\":[\"flr\"]}}],"
                 "\"defaults\":{\"limit\":3}}";
         PolicyProblems problems;
         Policy *p = NULL;
-        int r = policy_compile(&(PolicyText) { "p.json", text, sizeof(text) - 1, 0 }, 1, NULL, &problems, &p);
+        int r = policy_compile(&(PolicyText){ "p.json", text, sizeof(text) - 1, 0 }, 1, NULL,
+                               &problems, &p);
 
         if (r < 0)
                 return r;
@@ -365,13 +373,15 @@ static int run_policy(void) {
 }
 
 static int run_policy_problems(void) {
-        static const char text[] = "{\"versoin\":1,\"rules\":[7,{\"name\":\"a\",\"match\":{\"vendro\":1,\"class\":3},"
-                                   "\"owners\":[{\"users\":[\"x\"]}],\"limit\":-1,\"clean\":{\"hooks\":[1]}},"
-                                   "{\"name\":\"a\",\"match\":{}}],\"defaults\":{\"ats\":1}}";
+        static const char text[] =
+                "{\"versoin\":1,\"rules\":[7,{\"name\":\"a\",\"match\":{\"vendro\":1,\"class\":3},"
+                "\"owners\":[{\"users\":[\"x\"]}],\"limit\":-1,\"clean\":{\"hooks\":[1]}},"
+                "{\"name\":\"a\",\"match\":{}}],\"defaults\":{\"ats\":1}}";
         _cleanup_json_ Json *j = NULL;
         PolicyProblems problems;
         Policy *p = NULL;
-        int r = policy_compile(&(PolicyText) { "p.json", text, sizeof(text) - 1, 0 }, 1, NULL, &problems, &p);
+        int r = policy_compile(&(PolicyText){ "p.json", text, sizeof(text) - 1, 0 }, 1, NULL,
+                               &problems, &p);
 
         if (r != -EBADMSG)
                 return r;
@@ -404,7 +414,8 @@ static const struct {
 
 static void set_up(void) {
         const char *source = getenv("top_srcdir");
-        _cleanup_free_ char *path = strjoinf("%s/tests/data/three-functions.json", isempty(source) ? "." : source);
+        _cleanup_free_
+        char *path = strjoinf("%s/tests/data/three-functions.json", isempty(source) ? "." : source);
 
         dir = unit_make_dir();
         dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -429,7 +440,8 @@ START_TEST(each_refused_allocation_is_survived) {
                 r = scenarios[_i].run();
                 refuse_in = 0;
                 if (r < 0 && (r != -ENOMEM || !refused))
-                        ck_abort_msg("%s: allocation %" PRIu64 " refused: %s", scenarios[_i].name, n, strerror(-r));
+                        ck_abort_msg("%s: allocation %" PRIu64 " refused: %s", scenarios[_i].name,
+                                     n, strerror(-r));
         } while (refused);
         ck_assert_int_eq(r, 0);
         ck_assert_uint_gt(n, scenarios[_i].fewest);

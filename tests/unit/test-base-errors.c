@@ -19,14 +19,17 @@ START_TEST(each_code_has_its_own_name_and_errno) {
 
         ck_assert_int_eq(error_code_from_string(error_code_to_string(code)), code);
         ck_assert_int_eq(error_code_from_string(error_code_to_dbus_name(code)), code);
-        ck_assert(strncmp(error_code_to_dbus_name(code), ERROR_DBUS_PREFIX, strlen(ERROR_DBUS_PREFIX)) == 0);
+        ck_assert(strncmp(error_code_to_dbus_name(code), ERROR_DBUS_PREFIX,
+                          strlen(ERROR_DBUS_PREFIX)) == 0);
         ck_assert_uint_gt(strlen(error_code_to_doc(code)), 5);
         ck_assert_int_eq(error_code_to_exit(code) == 0, code == ERROR_NONE);
         ck_assert_int_eq(error_code_to_errno(code) == 0, code == ERROR_NONE);
         for (int other = 0; other < _ERROR_MAX; other++)
                 if (other != _i) {
-                        ck_assert_int_ne(error_code_to_errno((ErrorCode) other), error_code_to_errno(code));
-                        ck_assert_str_ne(error_code_to_string((ErrorCode) other), error_code_to_string(code));
+                        ck_assert_int_ne(error_code_to_errno((ErrorCode) other),
+                                         error_code_to_errno(code));
+                        ck_assert_str_ne(error_code_to_string((ErrorCode) other),
+                                         error_code_to_string(code));
                 }
 }
 END_TEST
@@ -51,7 +54,8 @@ START_TEST(error_is_set_prefixed_and_moved) {
         ck_assert_int_eq(a.code, ERROR_NONE);
         ck_assert_ptr_null(a.details);
         ck_assert_str_eq(b.details, "{}");
-        /* The old message may be an argument of the new one; the details belong to what was there. */
+        /* The old message may be an argument of the new one; the details belong to what was
+         * there. */
         ck_assert_int_eq(error_set(&b, ERROR_GONE, "after %s", b.message), -ENOLINK);
         ck_assert_str_eq(b.message, "after assign x: device 7");
         ck_assert_ptr_null(b.details);
@@ -91,7 +95,8 @@ END_TEST
 /* Runs in the test's own process, so that standard error can be taken. */
 static char *captured(int level, int error, const char *text, int expected) {
         char *dir = unit_make_dir(), *out = NULL;
-        _cleanup_close_ int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), saved = dup(STDERR_FILENO);
+        _cleanup_close_
+        int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), saved = dup(STDERR_FILENO);
         int fd = openat(dir_fd, "err", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         LogContext context = { .message_id = "x", .device = "0000:01:00.0", .job = 3 };
 
@@ -140,8 +145,9 @@ static const struct {
         const char *name;
         int level;
 } log_levels[] = {
-        { "error", LOG_ERR }, { "warning", LOG_WARNING }, { "notice", LOG_NOTICE }, { "info", LOG_INFO },
-        { "debug", LOG_DEBUG }, { "Debug", -EINVAL }, { "", -EINVAL }, { NULL, -EINVAL },
+        { "error", LOG_ERR }, { "warning", LOG_WARNING }, { "notice", LOG_NOTICE },
+        { "info", LOG_INFO }, { "debug", LOG_DEBUG },     { "Debug", -EINVAL },
+        { "", -EINVAL },      { NULL, -EINVAL },
 };
 
 START_TEST(log_levels_have_names) {

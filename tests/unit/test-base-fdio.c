@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * base/fdio over a made directory: limits of reads, atomic writes that leave the old file when they fail,
- * directories, descriptors over sockets.
+ * base/fdio over a made directory: limits of reads, atomic writes that leave the old file when they
+ * fail, directories, descriptors over sockets.
  */
 
 #include "base/fdio.h"
@@ -30,7 +30,8 @@ static void tear_down(void) {
 }
 
 static void put_file(const char *name, const void *data, size_t n) {
-        _cleanup_close_ int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        _cleanup_close_
+        int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
         ck_assert_int_ge(fd, 0);
         ck_assert_int_eq(loop_write(fd, data, n), 0);
@@ -42,9 +43,15 @@ static const struct {
         ssize_t r;
         const char *text;
 } attributes[] = {
-        { "value\n", 6, 5, "value" },   { "value", 5, 5, "value" },  { "a\n\n", 3, 2, "a\n" },
-        { "", 0, 0, "" },               { "\n", 1, 0, "" },          { "1234567", 7, 7, "1234567" },
-        { "12345678", 8, -E2BIG, NULL }, { "123456789", 9, -E2BIG, NULL }, { "a\0b", 3, -EBADMSG, NULL },
+        { "value\n", 6, 5, "value" },
+        { "value", 5, 5, "value" },
+        { "a\n\n", 3, 2, "a\n" },
+        { "", 0, 0, "" },
+        { "\n", 1, 0, "" },
+        { "1234567", 7, 7, "1234567" },
+        { "12345678", 8, -E2BIG, NULL },
+        { "123456789", 9, -E2BIG, NULL },
+        { "a\0b", 3, -EBADMSG, NULL },
 };
 
 START_TEST(attribute_is_read_within_its_buffer) {
@@ -165,7 +172,8 @@ START_TEST(atomic_write_replaces_or_leaves) {
         ck_assert_int_eq(write_file_atomic_at(dir_fd, "./state", "two", 3, 0600, sync), 0);
         ck_assert_int_eq(read_file_at(dir_fd, "state", 10, &data, NULL), 0);
         ck_assert_str_eq(data, "two");
-        /* Failures: no such directory, a directory in the file's place, no name. Nothing is left behind. */
+        /* Failures: no such directory, a directory in the file's place, no name. Nothing is left
+         * behind. */
         ck_assert_int_eq(write_file_atomic_at(dir_fd, "no/state", "x", 1, 0600, sync), -ENOENT);
         ck_assert_int_eq(mkdirat(dir_fd, "d", 0755), 0);
         ck_assert_int_eq(write_file_atomic_at(dir_fd, "d", "x", 1, 0600, sync), -EISDIR);
@@ -242,13 +250,15 @@ START_TEST(only_kept_descriptors_stay_open) {
         child = fork();
         ck_assert_int_ge(child, 0);
         if (child == 0) {
-                int a = dup2(STDERR_FILENO, 50), b = dup2(STDERR_FILENO, 51), c = dup2(STDERR_FILENO, 53);
+                int a = dup2(STDERR_FILENO, 50), b = dup2(STDERR_FILENO, 51),
+                    c = dup2(STDERR_FILENO, 53);
                 int d = dup2(STDERR_FILENO, 90);
                 const int keep[] = { c, -EBADF, a, a };
                 bool good = close_all_except(keep, ELEMENTSOF(keep)) == 0;
 
                 good = good && fcntl(a, F_GETFD) >= 0 && fcntl(c, F_GETFD) >= 0;
-                good = good && fcntl(b, F_GETFD) < 0 && fcntl(d, F_GETFD) < 0 && fcntl(52, F_GETFD) < 0;
+                good = good && fcntl(b, F_GETFD) < 0 && fcntl(d, F_GETFD) < 0 &&
+                       fcntl(52, F_GETFD) < 0;
                 good = good && fcntl(STDERR_FILENO, F_GETFD) >= 0;
                 _exit(good ? 0 : 1);
         }
@@ -285,9 +295,11 @@ START_TEST(messages_carry_descriptors) {
         struct stat a, b;
         const int on = 1;
 
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+        ck_assert_int_eq(
+                socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
         ck_assert_int_eq(setsockopt(pair[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)), 0);
-        ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), NULL, NULL, NULL), -EAGAIN);
+        ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), NULL, NULL, NULL),
+                         -EAGAIN);
         ck_assert_int_eq(message_send(pair[0], "hello", 5, sent, 2), 5);
         ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), fds, &n_fds, &sender), 5);
         ck_assert_uint_eq(n_fds, 2);
@@ -315,12 +327,15 @@ START_TEST(cut_messages_leak_nothing) {
         before = count_open();
         n_fds = 2;
         ck_assert_int_eq(message_send(pair[0], "abc", 3, sent, 3), 3);
-        ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), fds, &n_fds, NULL), -EMSGSIZE);
+        ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), fds, &n_fds, NULL),
+                         -EMSGSIZE);
         n_fds = 2;
         ck_assert_int_eq(message_send(pair[0], "too long", 8, sent, 1), 8);
-        ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), fds, &n_fds, NULL), -EMSGSIZE);
+        ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), fds, &n_fds, NULL),
+                         -EMSGSIZE);
         ck_assert_int_eq(message_send(pair[0], "abc", 3, sent, 1), 3);
-        ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), NULL, NULL, NULL), -EMSGSIZE);
+        ck_assert_int_eq(message_receive(pair[1], buffer, sizeof(buffer), NULL, NULL, NULL),
+                         -EMSGSIZE);
         ck_assert_uint_eq(count_open(), before);
         ck_assert_int_eq(message_send(pair[0], "x", 1, sent, 1000), -E2BIG);
         ck_assert_int_eq(message_send(-1, "x", 1, NULL, 0), -EBADF);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * base/hashmap against a plain array as its model, under many additions and removals; order of iteration;
- * removal while iterating.
+ * base/hashmap against a plain array as its model, under many additions and removals; order of
+ * iteration; removal while iterating.
  */
 
 #include "base/hashmap.h"
@@ -58,7 +58,8 @@ START_TEST(map_agrees_with_a_model) {
                 uint64_t key = (uint64_t) k << 40;
 
                 if (random >> 63) {
-                        ck_assert_int_eq(hashmap_put_u64(m, key, &values[k]), model[k] ? -EEXIST : 0);
+                        ck_assert_int_eq(hashmap_put_u64(m, key, &values[k]),
+                                         model[k] ? -EEXIST : 0);
                         n += !model[k];
                         model[k] = true;
                 } else {
@@ -69,7 +70,8 @@ START_TEST(map_agrees_with_a_model) {
                 ck_assert_uint_eq(hashmap_size(m), n);
         }
         for (unsigned k = 0; k < KEYS; k++)
-                ck_assert_ptr_eq(hashmap_get_u64(m, (uint64_t) k << 40), model[k] ? &values[k] : NULL);
+                ck_assert_ptr_eq(hashmap_get_u64(m, (uint64_t) k << 40),
+                                 model[k] ? &values[k] : NULL);
         HASHMAP_FOREACH(value, m) {
                 ck_assert(model[value - values]);
                 model[value - values] = false;
@@ -101,7 +103,8 @@ START_TEST(iteration_follows_insertion_and_bears_removal) {
         ck_assert_uint_eq(hashmap_size(m), 334);
         /* What is put anew comes last, also across growth. */
         for (unsigned i = 0; i < ELEMENTSOF(numbers); i++)
-                ck_assert_int_eq(hashmap_put_u64(m, i * 7919ULL, &numbers[i]), i % 3 == 0 ? -EEXIST : 0);
+                ck_assert_int_eq(hashmap_put_u64(m, i * 7919ULL, &numbers[i]),
+                                 i % 3 == 0 ? -EEXIST : 0);
         expected = 0;
         HASHMAP_FOREACH(value, m) {
                 if (expected >= 334)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * base/jsonx: what the reader takes and refuses, and where it says the fault is; the typed getters; that a tree
- * survives writing and reading; that a tree with a failed builder in it is never written.
+ * base/jsonx: what the reader takes and refuses, and where it says the fault is; the typed getters;
+ * that a tree survives writing and reading; that a tree with a failed builder in it is never
+ * written.
  */
 
 #include "base/jsonx.h"
@@ -51,7 +52,8 @@ static Json *parse(const char *text) {
 
 START_TEST(good_text_is_read_and_written) {
         _cleanup_json_ Json *j = parse(good[_i].text), *again = NULL;
-        _cleanup_free_ char *text = json_to_text(j, false), *pretty = json_to_text(j, true), *twice = NULL;
+        _cleanup_free_
+        char *text = json_to_text(j, false), *pretty = json_to_text(j, true), *twice = NULL;
 
         ck_assert_str_eq(text, good[_i].written);
         again = parse(pretty);
@@ -131,7 +133,8 @@ START_TEST(bad_text_is_refused_at_its_place) {
         ck_assert(text || bad[_i].n == 0);
         if (bad[_i].n > 0)
                 memcpy(text, bad[_i].text, bad[_i].n);
-        ck_assert_int_eq(json_parse(text, bad[_i].n, JSON_LIMITS_DEFAULT, &j, &line, &column), -EBADMSG);
+        ck_assert_int_eq(json_parse(text, bad[_i].n, JSON_LIMITS_DEFAULT, &j, &line, &column),
+                         -EBADMSG);
         ck_assert_ptr_eq(j, (Json *) 1);
         ck_assert_uint_eq(line, bad[_i].line);
         if (bad[_i].text[0] != '\xef' && !strstr(bad[_i].text, "\xed"))
@@ -160,8 +163,9 @@ START_TEST(comments_are_read_on_request) {
         JsonLimits limits = { 1000, 8, true };
         _cleanup_json_ Json *j = NULL;
 
-        ck_assert_int_eq(json_parse(commented[_i].text, strlen(commented[_i].text), limits, &j, NULL, NULL),
-                         commented[_i].r);
+        ck_assert_int_eq(
+                json_parse(commented[_i].text, strlen(commented[_i].text), limits, &j, NULL, NULL),
+                commented[_i].r);
 }
 END_TEST
 
@@ -172,22 +176,28 @@ START_TEST(limits_hold) {
 
         ck_assert_int_eq(json_parse("[[1]]", 5, (JsonLimits) { 5, 2, false }, &j, NULL, NULL), 0);
         j = json_free(j);
-        ck_assert_int_eq(json_parse("[[1]]", 5, (JsonLimits) { 4, 2, false }, &j, NULL, NULL), -E2BIG);
-        ck_assert_int_eq(json_parse("[{\"a\":[]}]", 10, (JsonLimits) { 10, 2, false }, &j, &line, &column), -E2BIG);
+        ck_assert_int_eq(json_parse("[[1]]", 5, (JsonLimits){ 4, 2, false }, &j, NULL, NULL),
+                         -E2BIG);
+        ck_assert_int_eq(
+                json_parse("[{\"a\":[]}]", 10, (JsonLimits){ 10, 2, false }, &j, &line, &column),
+                -E2BIG);
         ck_assert_uint_eq(line, 1);
         ck_assert_uint_eq(column, 7);
         /* No limit asked for goes beyond the stack that there is. */
         memset(deep, '[', 100);
         memset(deep + 100, ']', 100);
         deep[200] = 0;
-        ck_assert_int_eq(json_parse(deep, 200, (JsonLimits) { 1000, 1000, false }, &j, NULL, NULL), -E2BIG);
-        ck_assert_int_eq(json_parse(deep + 36, 128, (JsonLimits) { 1000, 1000, false }, &j, NULL, NULL), 0);
+        ck_assert_int_eq(json_parse(deep, 200, (JsonLimits){ 1000, 1000, false }, &j, NULL, NULL),
+                         -E2BIG);
+        ck_assert_int_eq(
+                json_parse(deep + 36, 128, (JsonLimits){ 1000, 1000, false }, &j, NULL, NULL), 0);
 }
 END_TEST
 
 START_TEST(getters_tell_absent_wrong_and_out_of_range_apart) {
-        _cleanup_json_ Json *j = parse("{\"s\":\"x\",\"n\":5,\"m\":-5,\"big\":18446744073709551615,\"b\":true,"
-                                       "\"z\":null,\"a\":[1,\"two\"],\"r\":1.5}");
+        _cleanup_json_ Json *j =
+                parse("{\"s\":\"x\",\"n\":5,\"m\":-5,\"big\":18446744073709551615,\"b\":true,"
+                      "\"z\":null,\"a\":[1,\"two\"],\"r\":1.5}");
         const char *s = "untouched";
         uint64_t u = 99;
         int64_t i = 99;
@@ -240,8 +250,9 @@ static const struct {
         JsonType type;
         const char *name;
 } types[] = {
-        { "null", JSON_NULL, "null" },   { "true", JSON_BOOL, "boolean" },   { "1", JSON_INTEGER, "integer" },
-        { "1.5", JSON_REAL, "number" },  { "\"\"", JSON_STRING, "string" },  { "[]", JSON_ARRAY, "array" },
+        { "null", JSON_NULL, "null" },     { "true", JSON_BOOL, "boolean" },
+        { "1", JSON_INTEGER, "integer" },  { "1.5", JSON_REAL, "number" },
+        { "\"\"", JSON_STRING, "string" }, { "[]", JSON_ARRAY, "array" },
         { "{}", JSON_OBJECT, "object" },
 };
 
@@ -290,12 +301,14 @@ START_TEST(builders_build) {
         ck_assert_int_eq(json_append_string(array, "e"), 0);
         ck_assert_int_eq(json_append(array, json_new_real(0.5)), 0);
         ck_assert_int_eq(json_set(j, "a", array), 0);
-        ck_assert_int_eq(json_set_u64(j, "u", 1), 0); /* a later value takes the place of the first */
+        ck_assert_int_eq(json_set_u64(j, "u", 1),
+                         0); /* a later value takes the place of the first */
 
         text = json_to_text(j, false);
-        ck_assert_str_eq(text, "{\"s\":\"a\\\\xffb\",\"f\":\"0041:z\",\"none\":null,\"u\":1,"
-                               "\"i\":-9223372036854775808,\"b\":false,\"n\":null,\"v\":[\"x\",\"y\\n\"],"
-                               "\"a\":[\"e\",0.5]}");
+        ck_assert_str_eq(text,
+                         "{\"s\":\"a\\\\xffb\",\"f\":\"0041:z\",\"none\":null,\"u\":1,"
+                         "\"i\":-9223372036854775808,\"b\":false,\"n\":null,\"v\":[\"x\",\"y\\n\"],"
+                         "\"a\":[\"e\",0.5]}");
         pretty = json_to_text(json_get(j, "v"), true);
         ck_assert_str_eq(pretty, "[\n  \"x\",\n  \"y\\n\"\n]");
 }

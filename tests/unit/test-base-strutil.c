@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * base/strutil: numbers at their limits, UTF-8 by the rules of RFC 3629, globs, buffers, vectors, checksums.
+ * base/strutil: numbers at their limits, UTF-8 by the rules of RFC 3629, globs, buffers, vectors,
+ * checksums.
  */
 
 #include "base/strutil.h"
@@ -47,7 +48,8 @@ static const struct {
 START_TEST(number_is_parsed_whole_or_refused) {
         uint64_t v = 4711;
 
-        ck_assert_int_eq(parse_u64(numbers[_i].text, numbers[_i].base, numbers[_i].max, &v), numbers[_i].r);
+        ck_assert_int_eq(parse_u64(numbers[_i].text, numbers[_i].base, numbers[_i].max, &v),
+                         numbers[_i].r);
         ck_assert_uint_eq(v, numbers[_i].r < 0 ? 4711 : numbers[_i].value);
 }
 END_TEST
@@ -72,10 +74,10 @@ static const struct {
         int r;
         bool value;
 } booleans[] = {
-        { "1", 0, true },   { "yes", 0, true }, { "true", 0, true },     { "on", 0, true },       { "0", 0, false },
-        { "no", 0, false }, { "off", 0, false }, { "false", 0, false }, { "", -EINVAL, false },
-        { "Yes", -EINVAL, false },
-        { NULL, -EINVAL, false },
+        { "1", 0, true },          { "yes", 0, true },       { "true", 0, true },
+        { "on", 0, true },         { "0", 0, false },        { "no", 0, false },
+        { "off", 0, false },       { "false", 0, false },    { "", -EINVAL, false },
+        { "Yes", -EINVAL, false }, { NULL, -EINVAL, false },
 };
 
 START_TEST(boolean_has_eight_spellings) {
@@ -92,18 +94,23 @@ static const struct {
         const char *escaped;
 } texts[] = {
         { "plain", true, true, "plain" },
-        { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", true, true, "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
+        { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", true, true,
+          "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
         { "\xf4\x8f\xbf\xbf", true, true, "\xf4\x8f\xbf\xbf" },
         { "", true, false, "" },
         { "a\nb", true, false, "a\\x0ab" },
         { "\x1b[31m", true, false, "\\x1b[31m" },
         { "\x7f", true, false, "\\x7f" },
-        { "\xc2\x9b" "2J", true, false, "\\xc2\\x9b2J" },              /* C1 control sequence introducer */
-        { "a\xe2\x80\xae" "b", true, false, "a\\xe2\\x80\\xaeb" },      /* right-to-left override */
-        { "\xc0\xaf", false, false, "\\xc0\\xaf" },                    /* overlong */
-        { "\xe0\x80\xaf", false, false, "\\xe0\\x80\\xaf" },           /* overlong */
-        { "\xed\xa0\x80", false, false, "\\xed\\xa0\\x80" },           /* surrogate */
-        { "\xf4\x90\x80\x80", false, false, "\\xf4\\x90\\x80\\x80" },  /* above U+10FFFF */
+        { "\xc2\x9b"
+          "2J",
+          true, false, "\\xc2\\x9b2J" }, /* C1 control sequence introducer */
+        { "a\xe2\x80\xae"
+          "b",
+          true, false, "a\\xe2\\x80\\xaeb" },                         /* right-to-left override */
+        { "\xc0\xaf", false, false, "\\xc0\\xaf" },                   /* overlong */
+        { "\xe0\x80\xaf", false, false, "\\xe0\\x80\\xaf" },          /* overlong */
+        { "\xed\xa0\x80", false, false, "\\xed\\xa0\\x80" },          /* surrogate */
+        { "\xf4\x90\x80\x80", false, false, "\\xf4\\x90\\x80\\x80" }, /* above U+10FFFF */
         { "\xf8\x88\x80\x80\x80", false, false, "\\xf8\\x88\\x80\\x80\\x80" },
         { "\x80", false, false, "\\x80" },
         { "\xe2\x82", false, false, "\\xe2\\x82" }, /* cut */

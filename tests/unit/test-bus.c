@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The tables of the bus layer against each other: gate, vtables and properties; object paths against sd-bus' own
- * encoding; options read from messages.
+ * The tables of the bus layer against each other: gate, vtables and properties; object paths
+ * against sd-bus' own encoding; options read from messages.
  */
 
 #include <sys/socket.h>
@@ -56,7 +56,8 @@ START_TEST(vtables_that_go_round_the_gate_are_refused) {
         ck_assert_int_eq(gate_check_vtable(BUS_INTERFACE_MANAGER, unlisted), -EINVAL);
         ck_assert_int_eq(gate_check_vtable(BUS_INTERFACE_MANAGER, bypass), -EINVAL);
         for (ObjectKind k = 0; k < _OBJECT_KIND_MAX; k++)
-                ck_assert_int_eq(gate_check_vtable(object_class(k)->interface, object_class(k)->vtable), 0);
+                ck_assert_int_eq(
+                        gate_check_vtable(object_class(k)->interface, object_class(k)->vtable), 0);
 }
 END_TEST
 
@@ -72,7 +73,8 @@ START_TEST(vtables_have_the_properties_of_their_class) {
                 ck_assert_uint_lt(n, c->n_properties);
                 ck_assert_str_eq(v->x.property.member, c->properties[n].name);
                 ck_assert_str_eq(v->x.property.signature, c->properties[n].signature);
-                ck_assert_int_eq((v->flags & SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE) != 0, c->properties[n].changes);
+                ck_assert_int_eq((v->flags & SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE) != 0,
+                                 c->properties[n].changes);
                 n++;
         }
         ck_assert_uint_eq(n, c->n_properties);
@@ -81,8 +83,8 @@ END_TEST
 
 /* ---- paths ---- */
 
-static const char *const addresses[] = { "0000:00:00.0", "0000:41:1f.7", "10000:e1:00.0", "ffffffff:ff:1f.7",
-                                         "abcd:ef:0a.3" };
+static const char *const addresses[] = { "0000:00:00.0", "0000:41:1f.7", "10000:e1:00.0",
+                                         "ffffffff:ff:1f.7", "abcd:ef:0a.3" };
 
 START_TEST(device_paths_are_those_of_sd_bus) {
         _cleanup_free_ char *encoded = NULL;
@@ -148,17 +150,19 @@ static const OptionRow rows[] = {
 /* clang-format on */
 
 /* A sealed message with a{sv} of one option. */
-static sd_bus_message *message(sd_bus **ret_bus, const char *key, const char *signature, uint64_t number,
-                               const char *text) {
+static sd_bus_message *message(sd_bus **ret_bus, const char *key, const char *signature,
+                               uint64_t number, const char *text) {
         sd_bus_message *m;
         int fds[2];
 
         ck_assert_int_ge(sd_bus_new(ret_bus), 0);
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
+                         0);
         /* The other end stays open, and silent, until the process of this test ends. */
         ck_assert_int_ge(sd_bus_set_fd(*ret_bus, fds[0], fds[0]), 0);
         ck_assert_int_ge(sd_bus_start(*ret_bus), 0);
-        ck_assert_int_ge(sd_bus_message_new_method_call(*ret_bus, &m, BUS_NAME, "/", BUS_NAME, "X"), 0);
+        ck_assert_int_ge(sd_bus_message_new_method_call(*ret_bus, &m, BUS_NAME, "/", BUS_NAME, "X"),
+                         0);
         ck_assert_int_ge(sd_bus_message_open_container(m, 'a', "{sv}"), 0);
         if (streq(signature, "s"))
                 ck_assert_int_ge(sd_bus_message_append(m, "{sv}", key, "s", text), 0);
@@ -167,7 +171,8 @@ static sd_bus_message *message(sd_bus **ret_bus, const char *key, const char *si
         else if (streq(signature, "t"))
                 ck_assert_int_ge(sd_bus_message_append(m, "{sv}", key, "t", number), 0);
         else
-                ck_assert_int_ge(sd_bus_message_append(m, "{sv}", key, signature, (uint32_t) number), 0);
+                ck_assert_int_ge(
+                        sd_bus_message_append(m, "{sv}", key, signature, (uint32_t) number), 0);
         ck_assert_int_ge(sd_bus_message_close_container(m), 0);
         ck_assert_int_ge(sd_bus_message_seal(m, 1, 0), 0);
         ck_assert_int_ge(sd_bus_message_rewind(m, true), 0);
@@ -199,7 +204,8 @@ START_TEST(options_are_taken_or_refused) {
         _cleanup_error_ Error err = ERROR_INIT;
         Target target = { .third = -1 };
         sd_bus *bus = NULL;
-        sd_bus_message *m = message(&bus, options[_i].key, options[_i].signature, options[_i].number, options[_i].text);
+        sd_bus_message *m = message(&bus, options[_i].key, options[_i].signature,
+                                    options[_i].number, options[_i].text);
 
         int r = options_read(m, rows, ELEMENTSOF(rows), &target, &err);
         if (options[_i].good)

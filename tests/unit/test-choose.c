@@ -69,7 +69,13 @@ static ChooseCandidate *add(Host *h, uint32_t wants, int16_t node, const uint32_
 typedef struct Row {
         const char *what;
         uint32_t gpus, nics;
-        struct { uint32_t wants; int16_t node; uint32_t above[4]; uint32_t mates; bool taken; } functions[9];
+        struct {
+                uint32_t wants;
+                int16_t node;
+                uint32_t above[4];
+                uint32_t mates;
+                bool taken;
+        } functions[9];
         bool same_numa, clean;
         ChooseNear farthest;
         int picks[4];    /* -1 ends; nothing: no set */
@@ -193,7 +199,8 @@ static uint32_t dice(uint32_t n) {
 
 static void make_random(Host *h) {
         static const uint32_t places[][4] = {
-                { 0 }, { 1 }, { 2 }, { 1, 3 }, { 1, 3, 4 }, { 1, 3, 5 }, { 2, 6 }, { 2, 6, 7 }, { 8, 9 },
+                { 0 },       { 1 },    { 2 },       { 1, 3 }, { 1, 3, 4 },
+                { 1, 3, 5 }, { 2, 6 }, { 2, 6, 7 }, { 8, 9 },
         };
         size_t n = 3 + dice(SMALL - 3);
 
@@ -304,8 +311,8 @@ START_TEST(large_hosts_end_soon) {
                 want(h, CHOOSE_PICKS_MAX / CHOOSE_WANTS_MAX);
         for (uint32_t i = 0; i < 4096; i++) {
                 ChooseCandidate *c = add(h, UINT16_MAX, (int16_t) (i % 8),
-                                         BELOW(1 + i / 1024, 10 + i / 512, 100 + i / 256, 200 + i / 128,
-                                               1000 + i / 16));
+                                         BELOW(1 + i / 1024, 10 + i / 512, 100 + i / 256,
+                                               200 + i / 128, 1000 + i / 16));
 
                 c->group = i / 4;
                 c->taken = i % 3 > 0;
@@ -331,8 +338,8 @@ START_TEST(large_hosts_without_competition_are_exact) {
         want(h, 2);
         want(h, 2);
         for (uint32_t i = 0; i < 4096; i++)
-                add(h, i % 2 ? GPU : NIC, (int16_t) (i / 2048), BELOW(1 + i / 64, 100 + i / 8))->taken =
-                        i < 4000;
+                add(h, i % 2 ? GPU : NIC, (int16_t) (i / 2048), BELOW(1 + i / 64, 100 + i / 8))
+                        ->taken = i < 4000;
         ck_assert_int_eq(choose_sets(&h->q, sets, &n, &exhaustive), 0);
         ck_assert(exhaustive);
         ck_assert_uint_eq(n, CHOOSE_SETS_MAX);

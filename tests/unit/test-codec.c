@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The codec of journal and worker protocol: what is encoded decodes to the same; what is cut at any byte, or has bytes
- * left over, does not decode.
+ * The codec of journal and worker protocol: what is encoded decodes to the same; what is cut at any
+ * byte, or has bytes left over, does not decode.
  */
 
 #include <sys/socket.h>
@@ -22,7 +22,8 @@ static Plan *make_plan(void) {
         d->requested = true;
         ck_assert_int_eq(free_and_strdup(&d->driver_before, ""), 0);
         ck_assert_int_eq(free_and_strdup(&d->used_by, "net ens3 — é"), 0);
-        ck_assert_int_eq(step_set(plan_add_device_step(p, STEP_PROBE, d), NULL, "", "virtio-pci"), 0);
+        ck_assert_int_eq(step_set(plan_add_device_step(p, STEP_PROBE, d), NULL, "", "virtio-pci"),
+                         0);
         ck_assert_int_eq(step_set(plan_add_step(p, STEP_TRIAL_ATTACH, 3), NULL, NULL, NULL), 0);
         p->steps[1].timeout_msec = 1;
         return p;
@@ -155,8 +156,13 @@ START_TEST(test_device) {
         HostDeviceFacts facts = {};
         PciLive live = {};
         PciUse use = {};
-        ProtocolDevice v = { .address = { 0, 1, 2, 3 }, .error = -EIO, .what = HOST_READ_CONFIG, .last = true,
-                             .config = config, .live = &live, .use = &use };
+        ProtocolDevice v = { .address = { 0, 1, 2, 3 },
+                             .error = -EIO,
+                             .what = HOST_READ_CONFIG,
+                             .last = true,
+                             .config = config,
+                             .live = &live,
+                             .use = &use };
         uint8_t header[64] = { 0x86, 0x80, 0xd3, 0x10, 7, 4 };
         Decoder d;
         bool last;
@@ -168,7 +174,8 @@ START_TEST(test_device) {
         (void) pci_live_set(&live, PCI_ATTRIBUTE_DRIVER_OVERRIDE, NULL, ENOENT);
         (void) pci_live_set(&live, PCI_ATTRIBUTE_ENABLE, NULL, EIO);
         ck_assert_int_eq(pci_use_add_child(&use, "net", "ens3"), 0);
-        ck_assert_int_eq(pci_use_add_critical(&use, PCI_CRITICAL_ROUTE, "0000:01:02.3 → ens3 → default"), 0);
+        ck_assert_int_eq(
+                pci_use_add_critical(&use, PCI_CRITICAL_ROUTE, "0000:01:02.3 → ens3 → default"), 0);
         encode_device(&e, &v);
         for (size_t n = 0; n <= e.size; n++) {
                 facts = (HostDeviceFacts) {};
@@ -205,8 +212,13 @@ END_TEST
 START_TEST(test_result) {
         const PciHolder holder = { .pid = 812, .uid = 107, .comm = "qemu", .unit = "machine.slice",
                                    .what = "/dev/vfio/7" };
-        const HostResult r = { .outcome = HOST_OUTCOME_ROLLED_BACK, .error = -EBUSY, .code = ERROR_BUSY,
-                               .message = "why", .failed_step = 3, .holders = &holder, .n_holders = 1 };
+        const HostResult r = { .outcome = HOST_OUTCOME_ROLLED_BACK,
+                               .error = -EBUSY,
+                               .code = ERROR_BUSY,
+                               .message = "why",
+                               .failed_step = 3,
+                               .holders = &holder,
+                               .n_holders = 1 };
         _cleanup_encoder_ Encoder e = {};
         PciHolder *holders = NULL;
         HostResult back;
@@ -231,7 +243,8 @@ START_TEST(test_result) {
 END_TEST
 
 START_TEST(test_steps) {
-        const ProtocolStep steps[] = { { .step = 2, .done = true, .error = -EIO }, { .step = 1, .undo = true } };
+        const ProtocolStep steps[] = { { .step = 2, .done = true, .error = -EIO },
+                                       { .step = 1, .undo = true } };
         ProtocolStep back[PROTOCOL_STEPS_MAX];
         _cleanup_encoder_ Encoder e = {};
         size_t n = 0;
@@ -257,12 +270,24 @@ END_TEST
 
 static const HostRequest requests[] = {
         { .type = HOST_REQUEST_READ, .what = 5, .container_fd = -1, .iommufd = -1, .pidfd = -1 },
-        { .type = HOST_REQUEST_OPEN, .api = HOST_API_GROUP, .want_groups = true, .container_fd = -1, .iommufd = -1,
+        { .type = HOST_REQUEST_OPEN,
+          .api = HOST_API_GROUP,
+          .want_groups = true,
+          .container_fd = -1,
+          .iommufd = -1,
           .pidfd = -1 },
-        { .type = HOST_REQUEST_SNAPSHOT, .redact = true, .container_fd = -1, .iommufd = -1, .pidfd = -1 },
+        { .type = HOST_REQUEST_SNAPSHOT,
+          .redact = true,
+          .container_fd = -1,
+          .iommufd = -1,
+          .pidfd = -1 },
         { .type = HOST_REQUEST_PLATFORM, .container_fd = -1, .iommufd = -1, .pidfd = -1 },
         { .type = HOST_REQUEST_PREPARE, .container_fd = -1, .iommufd = -1, .pidfd = -1 },
-        { .type = HOST_REQUEST_PROCESS, .memlock = 1 << 30, .signal = 15, .container_fd = -1, .iommufd = -1,
+        { .type = HOST_REQUEST_PROCESS,
+          .memlock = 1 << 30,
+          .signal = 15,
+          .container_fd = -1,
+          .iommufd = -1,
           .pidfd = 0 },
 };
 
@@ -296,13 +321,15 @@ END_TEST
 
 /* Over a real socket, small and large. */
 START_TEST(test_messages) {
-        static const size_t sizes[] = { 0, 1, PROTOCOL_INLINE_MAX, PROTOCOL_INLINE_MAX + 1, 1 << 20 };
+        static const size_t sizes[] = { 0, 1, PROTOCOL_INLINE_MAX, PROTOCOL_INLINE_MAX + 1,
+                                        1 << 20 };
         _cleanup_(protocol_message_done) ProtocolMessage m = {};
         _cleanup_encoder_ Encoder e = {};
         size_t n = sizes[_i];
         int pair[2], null[1] = { 0 };
 
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+        ck_assert_int_eq(
+                socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
         ck_assert_int_eq(protocol_receive(pair[1], &m), -EAGAIN);
         for (size_t i = 0; i < n; i++)
                 encode_u8(&e, (uint8_t) i);
@@ -323,13 +350,18 @@ START_TEST(test_bad_messages) {
         static const struct {
                 const char *bytes;
                 size_t size;
-        } bad[] = { { "x", 1 }, { "\xff\0", 2 }, { "\1\2", 2 }, { "\1\1", 2 } /* a memory file that is not there */ };
+        } bad[] = { { "x", 1 },
+                    { "\xff\0", 2 },
+                    { "\1\2", 2 },
+                    { "\1\1", 2 } /* a memory file that is not there */ };
         ProtocolMessage m = {};
         int pair[2];
 
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+        ck_assert_int_eq(
+                socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
-                ck_assert_int_eq(send(pair[0], bad[i].bytes, bad[i].size, 0), (ssize_t) bad[i].size);
+                ck_assert_int_eq(send(pair[0], bad[i].bytes, bad[i].size, 0),
+                                 (ssize_t) bad[i].size);
                 ck_assert_int_eq(protocol_receive(pair[1], &m), -EBADMSG);
         }
         (void) close(pair[0]);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Why the host needs a function, over made trees: each case lays out files and links and names the proofs that
- * must come.
+ * Why the host needs a function, over made trees: each case lays out files and links and names the
+ * proofs that must come.
  */
 
 #include <fcntl.h>
@@ -16,11 +16,13 @@
 #include "worker/holders.h"
 
 #define DEVICE "devices/pci0000:00/0000:00:05.0"
-#define ROUTES_HEAD "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+#define ROUTES_HEAD \
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 #define MOUNT_TMPFS "22 1 0:21 / /run rw - tmpfs tmpfs rw\n"
 
 typedef struct Entry {
-        const char *path, *text; /* text starting with "->" makes a link; "[lock]" a file that is held */
+        const char *path,
+                *text; /* text starting with "->" makes a link; "[lock]" a file that is held */
 } Entry;
 
 typedef struct Case {
@@ -30,75 +32,129 @@ typedef struct Case {
 } Case;
 
 static const Case cases[] = {
-        { "a disk that nobody uses", "block", "vda",
-          { { "sys/class/block/vda/dev", "254:0\n" }, { "proc/1/mountinfo", MOUNT_TMPFS }, { "dev/vda", "" } }, {} },
-        { "a mounted partition", "block", "vda",
-          { { "sys/class/block/vda/dev", "254:0\n" }, { "sys/class/block/vda/vda1/partition", "1\n" },
+        { "a disk that nobody uses",
+          "block",
+          "vda",
+          { { "sys/class/block/vda/dev", "254:0\n" },
+            { "proc/1/mountinfo", MOUNT_TMPFS },
+            { "dev/vda", "" } },
+          {} },
+        { "a mounted partition",
+          "block",
+          "vda",
+          { { "sys/class/block/vda/dev", "254:0\n" },
+            { "sys/class/block/vda/vda1/partition", "1\n" },
             { "sys/class/block/vda1/dev", "254:1\n" },
-            { "proc/1/mountinfo", MOUNT_TMPFS "25 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n" } },
+            { "proc/1/mountinfo",
+              MOUNT_TMPFS "25 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n" } },
           { { PCI_CRITICAL_MOUNT, "0000:00:05.0 → vda → vda1 → /" } } },
-        { "a mount point with a blank, by name where the number differs", "block", "vdb",
+        { "a mount point with a blank, by name where the number differs",
+          "block",
+          "vdb",
           { { "sys/class/block/vdb/dev", "254:16\n" },
             { "proc/1/mountinfo", "25 1 0:44 / /srv/a\\040b rw - btrfs /dev/vdb rw\n" } },
           { { PCI_CRITICAL_MOUNT, "0000:00:05.0 → vdb → /srv/a b" } } },
-        { "dm over md over a partition, swap on it", "block", "nvme0n1",
+        { "dm over md over a partition, swap on it",
+          "block",
+          "nvme0n1",
           { { "sys/class/block/nvme0n1/nvme0n1p2/partition", "2\n" },
             { "sys/class/block/nvme0n1p2/holders/md0", "->../../md0" },
             { "sys/class/block/md0/holders/dm-3", "->../../dm-3" },
             { "sys/class/block/dm-3/dev", "253:3\n" },
             { "dev/mapper/vg-swap", "->../dm-3" },
             { "proc/1/mountinfo", MOUNT_TMPFS },
-            { "proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n/dev/mapper/vg-swap partition 1 0 -2\n" } },
+            { "proc/swaps",
+              "Filename\tType\tSize\tUsed\tPriority\n/dev/mapper/vg-swap partition 1 0 -2\n" } },
           { { PCI_CRITICAL_SWAP, "0000:00:05.0 → nvme0n1 → nvme0n1p2 → md0 → dm-3 → swap" } } },
-        { "holders that go in a circle", "block", "sda",
+        { "holders that go in a circle",
+          "block",
+          "sda",
           { { "sys/class/block/sda/holders/dm-0", "->../../dm-0" },
-            { "sys/class/block/dm-0/holders/sda", "->../../sda" }, { "proc/1/mountinfo", MOUNT_TMPFS } }, {} },
-        { "a member of a btrfs of several devices", "block", "sdb",
-          { { "sys/fs/btrfs/0ad6/devices/sdb", "->../../../../sdb" }, { "sys/fs/btrfs/features/x", "" },
+            { "sys/class/block/dm-0/holders/sda", "->../../sda" },
+            { "proc/1/mountinfo", MOUNT_TMPFS } },
+          {} },
+        { "a member of a btrfs of several devices",
+          "block",
+          "sdb",
+          { { "sys/fs/btrfs/0ad6/devices/sdb", "->../../../../sdb" },
+            { "sys/fs/btrfs/features/x", "" },
             { "proc/1/mountinfo", MOUNT_TMPFS } },
           { { PCI_CRITICAL_STORAGE, "0000:00:05.0 → sdb → btrfs 0ad6" } } },
-        { "a mount that only another namespace sees", "block", "vda",
-          { { "sys/class/block/vda/dev", "254:0\n" }, { "proc/1/mountinfo", MOUNT_TMPFS },
-            { "proc/77/ns/mnt", "" }, { "proc/77/mountinfo", "9 1 254:0 / /inside rw - ext4 /dev/vda rw\n" } },
+        { "a mount that only another namespace sees",
+          "block",
+          "vda",
+          { { "sys/class/block/vda/dev", "254:0\n" },
+            { "proc/1/mountinfo", MOUNT_TMPFS },
+            { "proc/77/ns/mnt", "" },
+            { "proc/77/mountinfo", "9 1 254:0 / /inside rw - ext4 /dev/vda rw\n" } },
           { { PCI_CRITICAL_MOUNT, "0000:00:05.0 → vda → /inside" } } },
-        { "a disk that the kernel holds though no table says so", "block", "vda",
-          { { "sys/class/block/vda/dev", "254:0\n" }, { "proc/1/mountinfo", MOUNT_TMPFS }, { "dev/vda", "[lock]" } },
-          { { PCI_CRITICAL_STORAGE, "0000:00:05.0 → vda → held by the kernel (exclusive open refused)" } } },
-        { "mount tables that cannot be read: never taken for a no", "block", "vda",
+        { "a disk that the kernel holds though no table says so",
+          "block",
+          "vda",
+          { { "sys/class/block/vda/dev", "254:0\n" },
+            { "proc/1/mountinfo", MOUNT_TMPFS },
+            { "dev/vda", "[lock]" } },
+          { { PCI_CRITICAL_STORAGE,
+              "0000:00:05.0 → vda → held by the kernel (exclusive open refused)" } } },
+        { "mount tables that cannot be read: never taken for a no",
+          "block",
+          "vda",
           { { "sys/class/block/vda/dev", "254:0\n" }, { "proc/1/mountinfo", "25 1\n" } },
-          { { PCI_CRITICAL_STORAGE, "0000:00:05.0 → vda → mounts and swap cannot be read: Bad message" } } },
-        { "a NIC without routes but its link-local ones", "net", "eth0",
-          { { "proc/1/net/route", ROUTES_HEAD "eth0\t0000FEA9\t00000000\t0001\t0\t0\t1000\t0000FFFF\t0\t0\t0\n" },
-            { "proc/1/net/ipv6_route", "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 "
-                                       "00000000000000000000000000000000 00000100 00000001 00000000 00000001 "
-                                       "eth0\n" } },
+          { { PCI_CRITICAL_STORAGE,
+              "0000:00:05.0 → vda → mounts and swap cannot be read: Bad message" } } },
+        { "a NIC without routes but its link-local ones",
+          "net",
+          "eth0",
+          { { "proc/1/net/route",
+              ROUTES_HEAD "eth0\t0000FEA9\t00000000\t0001\t0\t0\t1000\t0000FFFF\t0\t0\t0\n" },
+            { "proc/1/net/ipv6_route",
+              "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 "
+              "00000000000000000000000000000000 00000100 00000001 00000000 00000001 "
+              "eth0\n" } },
           {} },
-        { "the NIC of the default route, through VLAN and bond", "net", "eth0",
-          { { "sys/class/net/eth0/upper_bond0", "->../bond0" }, { "sys/class/net/bond0/upper_bond0.7", "->../bond0.7" },
-            { "proc/1/net/route", ROUTES_HEAD "bond0.7\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" } },
+        { "the NIC of the default route, through VLAN and bond",
+          "net",
+          "eth0",
+          { { "sys/class/net/eth0/upper_bond0", "->../bond0" },
+            { "sys/class/net/bond0/upper_bond0.7", "->../bond0.7" },
+            { "proc/1/net/route",
+              ROUTES_HEAD "bond0.7\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" } },
           { { PCI_CRITICAL_ROUTE, "0000:00:05.0 → eth0 → bond0 → bond0.7 → default route" } } },
-        { "a bridge with an IPv6 network", "net", "eth1",
+        { "a bridge with an IPv6 network",
+          "net",
+          "eth1",
           { { "sys/class/net/eth1/upper_br0", "->../br0" },
-            { "proc/1/net/ipv6_route", "20010db8000000000000000000000000 20 00000000000000000000000000000000 00 "
-                                       "00000000000000000000000000000000 00000100 00000001 00000000 00000001 br0\n" } },
+            { "proc/1/net/ipv6_route",
+              "20010db8000000000000000000000000 20 00000000000000000000000000000000 00 "
+              "00000000000000000000000000000000 00000100 00000001 00000000 00000001 br0\n" } },
           { { PCI_CRITICAL_ROUTE, "0000:00:05.0 → eth1 → br0 → route 2001:db8::/32" } } },
-        { "remote storage by the route that reaches it", "net", "eth2",
-          { { "proc/1/net/route", ROUTES_HEAD "eth2\t0005A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n" },
+        { "remote storage by the route that reaches it",
+          "net",
+          "eth2",
+          { { "proc/1/net/route",
+              ROUTES_HEAD "eth2\t0005A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n" },
             { "sys/class/iscsi_connection/connection1:0/address", "192.168.5.9\n" },
             { "sys/class/nvme/nvme3/transport", "tcp\n" },
             { "sys/class/nvme/nvme3/address", "traddr=10.9.9.9,trsvcid=4420\n" } },
           { { PCI_CRITICAL_ROUTE, "0000:00:05.0 → eth2 → route 192.168.5.0/24" },
-            { PCI_CRITICAL_REMOTE_STORAGE, "0000:00:05.0 → eth2 → iSCSI session with 192.168.5.9" } } },
-        { "a serial console", "tty", "ttyS4",
+            { PCI_CRITICAL_REMOTE_STORAGE,
+              "0000:00:05.0 → eth2 → iSCSI session with 192.168.5.9" } } },
+        { "a serial console",
+          "tty",
+          "ttyS4",
           { { "sys/class/tty/console/active", "tty0 ttyS4\n" },
             { "sys/class/tty/ttyS4", "->../../" DEVICE "/tty/ttyS4" } },
           { { PCI_CRITICAL_CONSOLE, "0000:00:05.0 → ttyS4 → console" } } },
-        { "a frame buffer console", "drm", "card0",
+        { "a frame buffer console",
+          "drm",
+          "card0",
           { { "sys/class/graphics/fb0", "->../../" DEVICE "/graphics/fb0" },
             { "sys/class/vtconsole/vtcon1/bind", "1\n" },
             { "sys/class/vtconsole/vtcon1/name", "(M) frame buffer device\n" } },
           { { PCI_CRITICAL_CONSOLE, "0000:00:05.0 → fb0 → console" } } },
-        { "CXL memory that decoders give to the host", "cxl", "mem0",
+        { "CXL memory that decoders give to the host",
+          "cxl",
+          "mem0",
           { { "sys/bus/cxl/devices/endpoint2/uport", "->../../mem0" },
             { "sys/bus/cxl/devices/endpoint2/decoders_committed", "1\n" },
             { "sys/bus/cxl/devices/endpoint3/uport", "->../../mem1" },
@@ -131,7 +187,9 @@ static void make_entry(int fd, const Entry *e) {
         if (strncmp(e->text, "->", 2) == 0)
                 ck_assert_int_eq(symlinkat(e->text + 2, fd, e->path), 0);
         else
-                ck_assert_int_ge(write_file_atomic_at(fd, e->path, e->text, strlen(e->text), 0644, false), 0);
+                ck_assert_int_ge(
+                        write_file_atomic_at(fd, e->path, e->text, strlen(e->text), 0644, false),
+                        0);
         if (!streq(e->text, "[lock]"))
                 return;
         held_fd = openat(fd, e->path, O_RDONLY | O_CLOEXEC);
@@ -158,7 +216,8 @@ START_TEST(each_case) {
                 ck_assert_str_eq(use.criticals[n].proof, k->expect[n].proof);
                 ck_assert_int_eq(use.criticals[n].code, k->expect[n].code);
         }
-        ck_assert_msg(use.n_criticals == n, "%s: %zu reasons, the last is %s", k->name, use.n_criticals,
+        ck_assert_msg(use.n_criticals == n, "%s: %zu reasons, the last is %s", k->name,
+                      use.n_criticals,
                       use.n_criticals ? use.criticals[use.n_criticals - 1].proof : "");
 }
 END_TEST
@@ -184,8 +243,13 @@ START_TEST(holders_by_node) {
                 make_entry(fd, &entries[i]);
         (void) close(fd);
         ck_assert_int_ge(sys_tree_open(root, &tree), 0);
-        ck_assert_int_ge(holders_find(&tree, &(HolderQuestion) { .node = "/dev/vfio/9", .device = { .slot = 5 },
-                                                                 .has_device = true, .use = &use }, 1), 0);
+        ck_assert_int_ge(holders_find(&tree,
+                                      &(HolderQuestion){ .node = "/dev/vfio/9",
+                                                         .device = { .slot = 5 },
+                                                         .has_device = true,
+                                                         .use = &use },
+                                      1),
+                         0);
         ck_assert_uint_eq(use.n_holders, 2);
         for (size_t i = 0; i < 2; i++) {
                 const PciHolder *h = &use.holders[i];

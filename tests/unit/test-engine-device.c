@@ -82,8 +82,8 @@ static void set_vfs_for(World *w, uint32_t n, const char *driver) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         answer_reset(&w->answer);
-        if (engine_set_numvfs(w->engine, &ROOT, "0000:43:00.0", n, &(VfsOptions) { .driver = driver },
-                              world_reply, w, &err) < 0)
+        if (engine_set_numvfs(w->engine, &ROOT, "0000:43:00.0", n,
+                              &(VfsOptions){ .driver = driver }, world_reply, w, &err) < 0)
                 world_reply(NULL, &err, w);
         wait_answer(w);
 }
@@ -108,10 +108,12 @@ static const char *autoprobe(World *w) {
 
         answer_reset(&w->answer);
         ck_assert_int_eq(engine_get_facts(w->engine, &ROOT, "0000:43:00.0",
-                                          (char *[]) { (char *) "sriov", NULL }, true, world_reply, w, &err),
+                                          (char *[]){ (char *) "sriov", NULL }, true, world_reply,
+                                          w, &err),
                          0);
         wait_answer(w);
-        ck_assert(string_copy(text, sizeof(text), d->live->attributes[PCI_ATTRIBUTE_SRIOV_AUTOPROBE].text));
+        ck_assert(string_copy(text, sizeof(text),
+                              d->live->attributes[PCI_ATTRIBUTE_SRIOV_AUTOPROBE].text));
         return text;
 }
 
@@ -179,7 +181,10 @@ END_TEST
 /* The kernel does it all or not at all; the physical function's owner is asked nothing. */
 START_TEST(virtual_functions_without_room) {
         _cleanup_world_ World w;
-        SimFault f = { .device = PF, .step = STEP_SET_NUMVFS, .kind = SIM_FAULT_ERROR, .error = ENOMEM,
+        SimFault f = { .device = PF,
+                       .step = STEP_SET_NUMVFS,
+                       .kind = SIM_FAULT_ERROR,
+                       .error = ENOMEM,
                        .times = 1 };
 
         world_init(&w);
@@ -242,7 +247,8 @@ static void assign_one(World *w, const Caller *c, const char *device, const char
 
 /* A physical function on VFIO, its virtual ones, and the token between them. */
 START_TEST(virtual_functions_of_an_assigned_function) {
-        char pf[ASSIGNMENT_ID_MAX], vf[ASSIGNMENT_ID_MAX], none[ASSIGNMENT_ID_MAX], token[VF_TOKEN_MAX];
+        char pf[ASSIGNMENT_ID_MAX], vf[ASSIGNMENT_ID_MAX], none[ASSIGNMENT_ID_MAX],
+                token[VF_TOKEN_MAX];
         _cleanup_world_ World w;
         _cleanup_error_ Error err = ERROR_INIT;
 
@@ -650,8 +656,8 @@ START_TEST(release_outlasts_a_full_disk) {
 }
 END_TEST
 
-/* Somebody unbinds a device that a VMM holds: reading some of its attributes blocks from then on.
- */
+/* Somebody unbinds a device that a VMM holds: reading some of its attributes blocks from then
+ * on. */
 START_TEST(poisoned_device_costs_itself) {
         _cleanup_error_ Error err = ERROR_INIT;
         _cleanup_world_ World w;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A foreign hand on assigned devices: seen once with its event, shown until it is over, left alone until somebody
- * adopts or restores it. Events that a program made up change nothing.
+ * A foreign hand on assigned devices: seen once with its event, shown until it is over, left alone
+ * until somebody adopts or restores it. Events that a program made up change nothing.
  */
 
 #include "engine-fixture.h"
@@ -27,7 +27,8 @@ static void rebind(World *w, PciAddress a, const char *driver) {
         world_run(w, 20 * USEC_PER_SEC);
 }
 
-typedef int (*Verb)(Engine *e, const Caller *c, const char *device, EngineReply reply, void *userdata, Error *err);
+typedef int (*Verb)(Engine *e, const Caller *c, const char *device, EngineReply reply,
+                    void *userdata, Error *err);
 
 static ErrorCode do_verb(World *w, Verb verb, const char *device) {
         _cleanup_error_ Error err = ERROR_INIT;
@@ -57,7 +58,8 @@ START_TEST(test_rebind_is_seen_once) {
         rebind(&w, GPU, "nvidia");
         ck_assert_uint_ge(w.n_drift, 1);
         ck_assert_str_eq(world_device(&w, GPU)->drift[0], "driver: nvidia, expected vfio-pci");
-        ck_assert_str_eq(world_device(&w, GPU)->drift[1], "driver_override: nvidia, expected vfio-pci");
+        ck_assert_str_eq(world_device(&w, GPU)->drift[1],
+                         "driver_override: nvidia, expected vfio-pci");
         ck_assert_ptr_null(world_device(&w, GPU_AUDIO)->drift);
         ck_assert(world_driver_is(&w, GPU, "nvidia")); /* nothing was written over it */
         n = w.n_drift;
@@ -121,7 +123,8 @@ START_TEST(test_restore) {
 END_TEST
 
 /* Every step that can fail leaves what the foreign hand made. */
-static const StepType failing[] = { STEP_PROVE_UNHELD, STEP_UNBIND, STEP_SET_OVERRIDE, STEP_PROBE, STEP_VERIFY };
+static const StepType failing[] = { STEP_PROVE_UNHELD, STEP_UNBIND, STEP_SET_OVERRIDE, STEP_PROBE,
+                                    STEP_VERIFY };
 
 START_TEST(test_restore_fails) {
         char id[ASSIGNMENT_ID_MAX];
@@ -129,8 +132,12 @@ START_TEST(test_restore_fails) {
 
         begin(&w, id);
         rebind(&w, GPU, "nvidia");
-        ck_assert_int_eq(host_sim_inject(w.host, &(SimFault) { .device = GPU, .step = failing[_i], .times = 1,
-                                                               .kind = SIM_FAULT_ERROR, .error = EIO }), 0);
+        ck_assert_int_eq(host_sim_inject(w.host, &(SimFault){ .device = GPU,
+                                                              .step = failing[_i],
+                                                              .times = 1,
+                                                              .kind = SIM_FAULT_ERROR,
+                                                              .error = EIO }),
+                         0);
         ck_assert_int_ne(do_verb(&w, engine_restore, "0000:41:00.0"), ERROR_NONE);
         ck_assert(world_driver_is(&w, GPU, "nvidia"));
         ck_assert(shows(&w, GPU, "nvidia"));
@@ -141,7 +148,8 @@ START_TEST(test_restore_fails) {
 }
 END_TEST
 
-/* Killed at any moment of it, the next daemon has the device one way or the other, and says which. */
+/* Killed at any moment of it, the next daemon has the device one way or the other, and says
+ * which. */
 START_TEST(test_crash_while_restoring) {
         char id[ASSIGNMENT_ID_MAX];
         _cleanup_error_ Error err = ERROR_INIT;
@@ -190,11 +198,13 @@ START_TEST(test_foreign_override) {
 
         begin(&w, id);
         ck_assert_int_eq(host_sim_set_override(w.host, GPU, "nvidia"), 0);
-        ck_assert_int_eq(engine_get_facts(w.engine, &ROOT, "0000:41:00.0", NULL, FACTS_REFRESH, world_reply, &w,
-                                          NULL), 0);
+        ck_assert_int_eq(engine_get_facts(w.engine, &ROOT, "0000:41:00.0", NULL, FACTS_REFRESH,
+                                          world_reply, &w, NULL),
+                         0);
         world_run(&w, 20 * USEC_PER_SEC);
         ck_assert(shows(&w, GPU, "driver_override: nvidia, expected vfio-pci"));
-        ck_assert_int_eq(do_verb(&w, _i ? engine_restore : engine_adopt, "0000:41:00.0"), ERROR_NONE);
+        ck_assert_int_eq(do_verb(&w, _i ? engine_restore : engine_adopt, "0000:41:00.0"),
+                         ERROR_NONE);
         if (_i)
                 ck_assert_ptr_null(world_device(&w, GPU)->drift);
         world_release(&w, &ALICE, id);

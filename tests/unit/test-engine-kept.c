@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What outlives a reboot, over the real engine: dirt, quarantine and reservations before and after, hardware that
- * moved, went or was exchanged, a state directory that is full, damaged or unreadable. A reboot is a fresh host with
- * the files of the old one and an empty runtime directory.
+ * What outlives a reboot, over the real engine: dirt, quarantine and reservations before and after,
+ * hardware that moved, went or was exchanged, a state directory that is full, damaged or
+ * unreadable. A reboot is a fresh host with the files of the old one and an empty runtime
+ * directory.
  */
 
 #include "engine-fixture.h"
@@ -13,7 +14,8 @@
 #define ACCELERATOR ((PciAddress) { .bus = 0xd9 })
 
 static char *snapshot_text(void) {
-        _cleanup_free_ char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", getenv("top_srcdir"));
+        _cleanup_free_
+        char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", getenv("top_srcdir"));
         char *text = NULL;
         size_t n;
 
@@ -39,7 +41,8 @@ static Host *host_of(const char *text) {
         _cleanup_error_ Error err = ERROR_INIT;
         Host *h;
 
-        ck_assert_msg(host_sim_new(NULL, text, strlen(text), true, &err, &h) == 0, "%s", err.message);
+        ck_assert_msg(host_sim_new(NULL, text, strlen(text), true, &err, &h) == 0, "%s",
+                      err.message);
         return h;
 }
 
@@ -137,8 +140,12 @@ START_TEST(test_rolled_back_is_not_dirty) {
 
         world_init(&w);
         world_settle(&w);
-        ck_assert_int_eq(host_sim_inject(w.host, &(SimFault) { .device = GPU, .step = STEP_TRIAL_ATTACH, .times = 1,
-                                                               .kind = SIM_FAULT_ERROR, .error = EPERM }), 0);
+        ck_assert_int_eq(host_sim_inject(w.host, &(SimFault){ .device = GPU,
+                                                              .step = STEP_TRIAL_ATTACH,
+                                                              .times = 1,
+                                                              .kind = SIM_FAULT_ERROR,
+                                                              .error = EPERM }),
+                         0);
         world_assign(&w, &ALICE, gpu_card(), OWNER, &o);
         ck_assert_int_ne(w.answer.code, ERROR_NONE);
         ck_assert_ptr_null(world_device(&w, GPU)->dirty_owner);
@@ -218,7 +225,8 @@ START_TEST(test_reservation_over_a_reboot) {
         for (unsigned boots = 0; boots < 3; boots++) {
                 reboot(&w);
                 a = reserved(&w, id);
-                ck_assert_ptr_eq(world_device(&w, GPU)->assignment, a); /* before anything was read */
+                ck_assert_ptr_eq(world_device(&w, GPU)->assignment,
+                                 a); /* before anything was read */
                 world_assign(&w, &BOB, gpu_card(), OTHER, &other);
                 ck_assert_int_eq(w.answer.code, ERROR_OWNED);
                 world_settle(&w);
@@ -281,7 +289,8 @@ END_TEST
 
 /* Bus numbers changed: what counts is the port. */
 START_TEST(test_renumbered) {
-        _cleanup_free_ char *text = snapshot_text(), *moved = replaced(text, "0000:41:00.", "0000:47:00.");
+        _cleanup_free_
+        char *text = snapshot_text(), *moved = replaced(text, "0000:41:00.", "0000:47:00.");
         const PciAddress there = { .bus = 0x47 };
         char id[ASSIGNMENT_ID_MAX];
         _cleanup_world_ World w;
@@ -323,7 +332,8 @@ START_TEST(test_another_card) {
         ck_assert(world_driver_is(&w, GPU, "nvidia") || world_driver_is(&w, GPU, ""));
         ck_assert_ptr_null(world_device(&w, GPU)->dirty_owner);
         world_assign(&w, &BOB, gpu_card(), OTHER, &o);
-        /* Its audio function may still be the old one's in name; the card is not refused as owned. */
+        /* Its audio function may still be the old one's in name; the card is not refused as
+         * owned. */
         ck_assert_int_ne(w.answer.code, ERROR_OWNED);
         reboot(&w);
         world_settle(&w);
@@ -389,8 +399,12 @@ START_TEST(test_not_prepared) {
         world_settle(&w);
         reserve_gpu(&w, id);
         reboot(&w);
-        ck_assert_int_eq(host_sim_inject(w.host, &(SimFault) { .device = GPU, .step = STEP_PROBE, .times = 1,
-                                                               .kind = SIM_FAULT_ERROR, .error = EIO }), 0);
+        ck_assert_int_eq(host_sim_inject(w.host, &(SimFault){ .device = GPU,
+                                                              .step = STEP_PROBE,
+                                                              .times = 1,
+                                                              .kind = SIM_FAULT_ERROR,
+                                                              .error = EIO }),
+                         0);
         world_settle(&w);
         world_run(&w, 5 * USEC_PER_SEC);
         a = reserved(&w, id);
@@ -403,7 +417,8 @@ START_TEST(test_not_prepared) {
 }
 END_TEST
 
-/* Killed at any moment of taking up, the next daemon of the same boot has it reserved in the end. */
+/* Killed at any moment of taking up, the next daemon of the same boot has it reserved in the
+ * end. */
 START_TEST(test_crash_while_preparing) {
         char id[ASSIGNMENT_ID_MAX];
         _cleanup_world_ World w;
@@ -456,13 +471,16 @@ START_TEST(test_quarantine_over_a_reboot) {
 
         world_init(&w);
         world_settle(&w);
-        ck_assert_int_eq(engine_kept_set_quarantine(w.engine, (Device *) world_device(&w, GPU), "made bad"), 0);
+        ck_assert_int_eq(
+                engine_kept_set_quarantine(w.engine, (Device *) world_device(&w, GPU), "made bad"),
+                0);
         world_run(&w, USEC_PER_SEC);
         reboot(&w);
         ck_assert_str_eq(world_device(&w, GPU)->quarantine, "made bad");
         world_settle(&w);
         ck_assert_int_eq(device_get_state(world_device(&w, GPU)), DEVICE_QUARANTINED);
-        ck_assert_int_eq(engine_kept_set_quarantine(w.engine, (Device *) world_device(&w, GPU), NULL), 0);
+        ck_assert_int_eq(
+                engine_kept_set_quarantine(w.engine, (Device *) world_device(&w, GPU), NULL), 0);
         world_run(&w, USEC_PER_SEC);
         ck_assert_ptr_null(world_device(&w, GPU)->quarantine);
         ck_assert_uint_eq(n_files(&w), 0);
@@ -481,7 +499,9 @@ START_TEST(test_damaged_file) {
         assign_gpu(&w, &ALICE, OWNER, &o);
         ck_assert_int_eq(host_state_files(w.host, &files, &n), 0);
         for (size_t i = 0; i < n; i++)
-                ck_assert_int_eq(host_sim_put_state(w.host, files[i].name, _i ? "" : "{\"crc32c\":\"00000000\",}"), 0);
+                ck_assert_int_eq(host_sim_put_state(w.host, files[i].name,
+                                                    _i ? "" : "{\"crc32c\":\"00000000\",}"),
+                                 0);
         host_state_files_free(files, n);
         log_set_level(LOG_ERR);
         reboot(&w);

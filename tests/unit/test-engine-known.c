@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Assignments that are decided by facts which were read before: no second reading when nothing came since, and one,
- * with a new decision, when the plan finds it otherwise.
+ * Assignments that are decided by facts which were read before: no second reading when nothing came
+ * since, and one, with a new decision, when the plan finds it otherwise.
  */
 
 #include "engine-fixture.h"
@@ -12,7 +12,8 @@ static char **nvme(void) {
 }
 
 static bool was_read(World *w) {
-        return world_device(w, NVME)->live_at > 0; /* all of it; a plan tells single attributes alone */
+        return world_device(w, NVME)->live_at >
+               0; /* all of it; a plan tells single attributes alone */
 }
 
 /* Once there and back: from then on the device is known. */
@@ -68,7 +69,9 @@ START_TEST(test_foreign_override_is_found) {
         world_assign(&w, &ALICE, nvme(), OWNER, &o);
         ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
         ck_assert(was_read(&w));
-        ck_assert_str_eq(world_assignment(&w, w.answer.assignment)->plan->devices[0].override_before, "pci-stub");
+        ck_assert_str_eq(
+                world_assignment(&w, w.answer.assignment)->plan->devices[0].override_before,
+                "pci-stub");
         world_release(&w, &ALICE, w.answer.assignment);
         ck_assert_str_eq(strempty(pci_live_override(world_device(&w, NVME)->live)), "pci-stub");
 }
@@ -81,7 +84,8 @@ START_TEST(test_gone_is_found) {
         begin(&w);
         ck_assert_int_eq(host_sim_surprise_remove(w.host, NVME), 0);
         world_assign(&w, &ALICE, nvme(), OWNER, &o);
-        ck_assert(w.answer.code == ERROR_GONE || w.answer.code == ERROR_NOT_FOUND || w.answer.code == ERROR_NOT_VIABLE);
+        ck_assert(w.answer.code == ERROR_GONE || w.answer.code == ERROR_NOT_FOUND ||
+                  w.answer.code == ERROR_NOT_VIABLE);
         ck_assert_uint_eq(world_n_assignments(&w), 0);
 }
 END_TEST

@@ -111,11 +111,11 @@ START_TEST(selectors_select) {
         world_settle(&w);
         plan(&w, &ROOT, &(MatchOptions) { .wants = &one, .n_wants = 1 }, &o);
         ck_assert_msg(w.answer.json, "%s", w.answer.message);
-        ck_assert_int_eq(json_parse(w.answer.json, strlen(w.answer.json), JSON_LIMITS_DEFAULT, &j, NULL,
-                                    NULL),
+        ck_assert_int_eq(json_parse(w.answer.json, strlen(w.answer.json), JSON_LIMITS_DEFAULT, &j,
+                                    NULL, NULL),
                          0);
-        ck_assert_int_eq(json_get_u64(json_at(json_get(json_get(j, "match"), "wants"), 0), "matching",
-                                      4096, &n),
+        ck_assert_int_eq(json_get_u64(json_at(json_get(json_get(j, "match"), "wants"), 0),
+                                      "matching", 4096, &n),
                          1);
         ck_assert_msg(n == s->n, "%s=%s: %u", want_key_to_string(s->key), s->value, (unsigned) n);
 }
@@ -203,16 +203,19 @@ START_TEST(two_at_once_never_choose_the_same) {
 
         world_init(&w);
         /* Before everything is read both wait for it. */
-        ck_assert_int_eq(engine_assign_matching(w.engine, &ALICE, &m, OWNER, &o, world_reply, &w, &err), 0);
-        ck_assert_int_eq(engine_assign_matching(w.engine, &BOB, &m, OTHER, &o, world_reply, &w, &err), 0);
+        ck_assert_int_eq(
+                engine_assign_matching(w.engine, &ALICE, &m, OWNER, &o, world_reply, &w, &err), 0);
+        ck_assert_int_eq(
+                engine_assign_matching(w.engine, &BOB, &m, OTHER, &o, world_reply, &w, &err), 0);
         world_run(&w, USEC_PER_SEC);
         ck_assert_uint_eq(w.answer.n, 0);
         world_settle(&w);
         wait_answers(&w, 2);
         ck_assert_int_eq(w.answer.code, ERROR_NONE);
         ck_assert_uint_eq(world_n_assignments(&w), 2);
-        for (const char *const *name = (const char *const[]) { "0000:45:00.0", "0000:65:00.0",
-                                                               "0000:a5:00.0", "0000:c5:00.0", NULL };
+        for (const char *const *name =
+                     (const char *const[]){ "0000:45:00.0", "0000:65:00.0", "0000:a5:00.0",
+                                            "0000:c5:00.0", NULL };
              *name; name++) {
                 PciAddress a;
 
@@ -236,10 +239,12 @@ START_TEST(clean_groups_or_consent) {
         world_settle(&w);
         match(&w, &ROOT, &(MatchOptions) { .wants = &gpu, .n_wants = 1 }, &alone);
         ck_assert_int_eq(w.answer.code, ERROR_NOT_VIABLE);
-        match(&w, &ROOT, &(MatchOptions) { .wants = &one, .n_wants = 1, .clean_groups = true }, &all);
+        match(&w, &ROOT, &(MatchOptions){ .wants = &one, .n_wants = 1, .clean_groups = true },
+              &all);
         ck_assert_int_eq(w.answer.code, ERROR_NOT_VIABLE);
         /* Asked for together they are each other's mates, and no consent is needed. */
-        match(&w, &ROOT, &(MatchOptions) { .wants = both, .n_wants = 2, .clean_groups = true }, &alone);
+        match(&w, &ROOT, &(MatchOptions){ .wants = both, .n_wants = 2, .clean_groups = true },
+              &alone);
         check_devices(&w, "0000:41:00.0 0000:41:00.1");
         match(&w, &ROOT, &(MatchOptions) { .wants = &gpu, .n_wants = 1 }, &all);
         check_devices(&w, "0000:42:00.0");
@@ -295,8 +300,8 @@ START_TEST(a_plan_ranks_and_claims_nothing) {
         world_init(&w);
         world_settle(&w);
         plan(&w, &ALICE, &m, &o);
-        ck_assert_int_eq(json_parse(w.answer.json, strlen(w.answer.json), JSON_LIMITS_DEFAULT, &j, NULL,
-                                    NULL),
+        ck_assert_int_eq(json_parse(w.answer.json, strlen(w.answer.json), JSON_LIMITS_DEFAULT, &j,
+                                    NULL, NULL),
                          0);
         ck_assert_uint_ge(json_length(json_get(json_get(j, "match"), "sets")), 2);
         ck_assert_int_eq(json_get_string(json_at(json_get(json_get(j, "match"), "sets"), 0), "near",

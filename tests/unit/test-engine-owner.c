@@ -256,9 +256,10 @@ static const struct {
 };
 
 START_TEST(only_the_declared_process_is_ended) {
-        _cleanup_free_ char *text = strjoinf(
-                "{ \"version\": 1, \"rules\": [ { \"name\": \"r\", \"match\": {}, \"release\": %s } ] }",
-                forces[_i].release);
+        _cleanup_free_
+        char *text = strjoinf("{ \"version\": 1, \"rules\": [ { \"name\": \"r\", \"match\": {}, "
+                              "\"release\": %s } ] }",
+                              forces[_i].release);
         PolicyText file = { .file = "test.json", .text = text, .size = strlen(text) };
         _cleanup_vmm_ Vmm v = { .fd = -EBADF };
         AssignOptions o = persistent();
@@ -271,7 +272,8 @@ START_TEST(only_the_declared_process_is_ended) {
         ck_assert(signal(SIGTERM, forces[_i].deaf ? SIG_IGN : SIG_DFL) != SIG_ERR);
         v = vmm_start();
         world_init(&w);
-        ck_assert_msg(engine_set_policy(w.engine, &file, 1, &err) >= 0, "%s: %s", err.message, strempty(err.details));
+        ck_assert_msg(engine_set_policy(w.engine, &file, 1, &err) >= 0, "%s: %s", err.message,
+                      strempty(err.details));
         world_settle(&w);
         if (forces[_i].declared)
                 o.pidfd = v.fd;

@@ -22,8 +22,8 @@ typedef struct Random {
         uint64_t state;
         char acknowledged[64][ASSIGNMENT_ID_MAX]; /* active as far as their owners know */
         size_t n_acknowledged;
-        bool foreign; /* other hands rebind and remove too: then only consistency can be asked for
-                       */
+        bool foreign; /* other hands rebind and remove too: then only consistency can be asked
+                       * for */
         char trace[16384];
 } Random;
 

@@ -9,8 +9,10 @@
 #include "engine/engine-policy.h"
 
 static void set_policy(World *w, const char *settings) {
-        _cleanup_free_ char *text =
-                strjoinf("{ \"version\": 1, \"rules\": [ { \"name\": \"set\", \"match\": {}, %s } ] }", settings);
+        _cleanup_free_
+        char *text = strjoinf(
+                "{ \"version\": 1, \"rules\": [ { \"name\": \"set\", \"match\": {}, %s } ] }",
+                settings);
         PolicyText file = { .file = "test.json", .text = text, .size = strlen(text) };
         _cleanup_error_ Error err = ERROR_INIT;
 
@@ -23,7 +25,8 @@ static void read_again(World *w, const char *device) {
         _cleanup_error_ Error err = ERROR_INIT;
 
         answer_reset(&w->answer);
-        ck_assert_int_eq(engine_get_facts(w->engine, &ROOT, device, NULL, true, world_reply, w, &err), 0);
+        ck_assert_int_eq(
+                engine_get_facts(w->engine, &ROOT, device, NULL, true, world_reply, w, &err), 0);
         world_run(w, USEC_PER_SEC);
         ck_assert_uint_eq(w->answer.n, 1);
 }
@@ -39,7 +42,8 @@ static char *shown(World *w, PciAddress a, StepType type) {
         case STEP_SET_DOMAIN_TYPE:
                 return strdup(d->group->facts.type);
         case STEP_RESIZE_BAR:
-                return strjoinf("%llu", (unsigned long long) pci_facts_resource(&d->facts, 1)->size >> 20);
+                return strjoinf("%llu",
+                                (unsigned long long) pci_facts_resource(&d->facts, 1)->size >> 20);
         default:
                 break;
         }
@@ -56,11 +60,12 @@ typedef struct Setting {
 static const Setting settings[] = {
         { STEP_SET_D3COLD, ONE_NVME, "\"d3cold\": \"off\"", "1", "0" },
         { STEP_SET_NOSNOOP, ONE_NVME, "\"no-snoop\": \"off\"", "1", "0" },
-        { STEP_SET_DOMAIN_TYPE, ONE_NVME, "\"iommu\": { \"domain\": \"identity\" }", "DMA-FQ", "identity" },
-        { STEP_SET_DOMAIN_TYPE, ONE_GPU, "\"group\": \"take-all\", \"iommu\": { \"domain\": \"dma\" }", "DMA-FQ",
-          "DMA" },
-        { STEP_RESIZE_BAR, ONE_GPU, "\"group\": \"take-all\", \"bars\": { \"1\": { \"size\": \"512M\" } }", "65536",
-          "512" },
+        { STEP_SET_DOMAIN_TYPE, ONE_NVME, "\"iommu\": { \"domain\": \"identity\" }", "DMA-FQ",
+          "identity" },
+        { STEP_SET_DOMAIN_TYPE, ONE_GPU,
+          "\"group\": \"take-all\", \"iommu\": { \"domain\": \"dma\" }", "DMA-FQ", "DMA" },
+        { STEP_RESIZE_BAR, ONE_GPU,
+          "\"group\": \"take-all\", \"bars\": { \"1\": { \"size\": \"512M\" } }", "65536", "512" },
 };
 
 static PciAddress address_of(const Setting *s) {
@@ -75,7 +80,8 @@ static void check(World *w, const Setting *s, const char *wanted) {
 
         read_again(w, s->device);
         now = shown(w, address_of(s), s->type);
-        ck_assert_msg(streq(now, wanted), "%s: %s, not %s", step_type_to_string(s->type), now, wanted);
+        ck_assert_msg(streq(now, wanted), "%s: %s, not %s", step_type_to_string(s->type), now,
+                      wanted);
 }
 
 static const Step *find_step(World *w, StepType type) {
@@ -99,7 +105,8 @@ START_TEST(set_and_taken_back) {
         set_policy(&w, s->rule);
         check(&w, s, s->before);
         world_assign(&w, &ROOT, one_device(s->device), OWNER, &o);
-        ck_assert_msg(w.answer.code == ERROR_NONE, "%s %s", w.answer.message, strempty(w.answer.details));
+        ck_assert_msg(w.answer.code == ERROR_NONE, "%s %s", w.answer.message,
+                      strempty(w.answer.details));
         (void) string_copy(id, sizeof(id), w.answer.assignment);
         step = find_step(&w, s->type);
         ck_assert_ptr_nonnull(step);
@@ -126,8 +133,10 @@ START_TEST(nothing_to_set) {
 
         world_init(&w);
         world_settle(&w);
-        set_policy(&w, "\"d3cold\": \"on\", \"no-snoop\": \"on\", \"iommu\": { \"domain\": \"dma-fq\" }, "
-                       "\"bars\": { \"1\": { \"size\": \"max\" } }");
+        set_policy(
+                &w,
+                "\"d3cold\": \"on\", \"no-snoop\": \"on\", \"iommu\": { \"domain\": \"dma-fq\" }, "
+                "\"bars\": { \"1\": { \"size\": \"max\" } }");
         world_assign(&w, &ROOT, one_device(ONE_NVME), OWNER, &o);
         ck_assert_msg(w.answer.code == ERROR_NONE, "%s", w.answer.message);
         for (StepType t = STEP_SET_D3COLD; t <= STEP_RESIZE_BAR; t++)
@@ -164,7 +173,8 @@ START_TEST(refused_by_the_kernel) {
         set_policy(&w, s->rule);
         ck_assert_int_eq(host_sim_inject(w.host, &f), 0);
         world_assign(&w, &ROOT, one_device(s->device), OWNER, &o);
-        ck_assert_msg(w.answer.code == refusals[_i].code, "%d: %s", (int) w.answer.code, w.answer.message);
+        ck_assert_msg(w.answer.code == refusals[_i].code, "%d: %s", (int) w.answer.code,
+                      w.answer.message);
         world_run(&w, USEC_PER_SEC);
         check(&w, s, s->before);
         world_check_restored(&w);
@@ -198,7 +208,9 @@ START_TEST(not_taken_back) {
         AssignOptions o = persistent();
         char id[ASSIGNMENT_ID_MAX];
         const Job *job;
-        SimFault f = { .device = address_of(s), .step = s->type, .kind = SIM_FAULT_NO_EFFECT, .times = 1 };
+        SimFault f = {
+                .device = address_of(s), .step = s->type, .kind = SIM_FAULT_NO_EFFECT, .times = 1
+        };
 
         world_init(&w);
         world_settle(&w);

@@ -53,11 +53,13 @@ static void region(World *w _unused_, SimDevice *d) {
 
 static void child(World *w _unused_, SimDevice *d) {
         ck_assert_uint_gt(d->source.use.n_children, 0);
-        (void) string_copy(d->source.use.children[0].name, sizeof(d->source.use.children[0].name), "other0");
+        (void) string_copy(d->source.use.children[0].name, sizeof(d->source.use.children[0].name),
+                           "other0");
 }
 
 static void disk(World *w _unused_, SimDevice *d) {
-        ck_assert_int_eq(pci_use_add_critical(&d->source.use, PCI_CRITICAL_MOUNT, "nvme1n1 → /srv"), 0);
+        ck_assert_int_eq(pci_use_add_critical(&d->source.use, PCI_CRITICAL_MOUNT, "nvme1n1 → /srv"),
+                         0);
 }
 
 static void functions(World *w _unused_, SimDevice *d) {
@@ -125,7 +127,8 @@ START_TEST(each_fact_is_named) {
         world_init(&w);
         world_settle(&w);
         ck_assert_int_eq(pci_address_parse(c->device, &a), 0);
-        ck_assert_int_eq(engine_plan(w.engine, &ROOT, one_device(c->device), OWNER, &o, world_reply, &w, &err),
+        ck_assert_int_eq(engine_plan(w.engine, &ROOT, one_device(c->device), OWNER, &o, world_reply,
+                                     &w, &err),
                          0);
         world_run(&w, USEC_PER_SEC);
         ck_assert_uint_eq(w.answer.n, 1);
@@ -148,7 +151,8 @@ START_TEST(each_fact_is_named) {
 }
 END_TEST
 
-static const char *const no_tokens[] = { "x", "0123456789abcdef", "0123456789abcdeg-", "-", "%s%n" };
+static const char *const no_tokens[] = { "x", "0123456789abcdef", "0123456789abcdeg-", "-",
+                                         "%s%n" };
 
 START_TEST(what_is_no_token) {
         _cleanup_world_ World w;
@@ -176,9 +180,11 @@ START_TEST(a_plan_tells_of_neighbours) {
         world_settle(&w);
         rescan(&w);
         answer_reset(&w.answer);
-        ck_assert_int_eq(engine_plan(w.engine, &ROOT, gpu_card(), OWNER, &o, world_reply, &w, &err), 0);
+        ck_assert_int_eq(engine_plan(w.engine, &ROOT, gpu_card(), OWNER, &o, world_reply, &w, &err),
+                         0);
         world_run(&w, USEC_PER_SEC);
-        ck_assert_ptr_nonnull(strstr(w.answer.json, "\"reset_method\":\"bus\",\"reset_also_hits\":[\"0000:41:00.1\"]"));
+        ck_assert_ptr_nonnull(strstr(
+                w.answer.json, "\"reset_method\":\"bus\",\"reset_also_hits\":[\"0000:41:00.1\"]"));
 }
 END_TEST
 

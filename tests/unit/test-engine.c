@@ -516,7 +516,8 @@ START_TEST(foreign_rebind_is_drift) {
         ck_assert_int_eq(host_sim_rebind(w.host, NVME, ""), 0);
         world_run(&w, 20 * USEC_PER_MSEC);
         ck_assert_uint_eq(w.n_drift, 1);
-        /* One report for one event, and one for the driver override, which is looked at after drift. */
+        /* One report for one event, and one for the driver override, which is looked at after
+         * drift. */
         ck_assert_uint_eq(w.n_changed, changed + 2);
         ck_assert(world_driver_is(&w, NVME, "")); /* and left alone */
         ck_assert_int_eq(host_sim_trigger(w.host, NVME), 0);

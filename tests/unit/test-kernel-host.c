@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The kernel host over a made tree, with the real worker program: facts, events, plans with their read-back and undo,
- * deadlines, locks, recovery and snapshots. Where a worker must hang, the file that it opens is a FIFO without a peer.
+ * The kernel host over a made tree, with the real worker program: facts, events, plans with their
+ * read-back and undo, deadlines, locks, recovery and snapshots. Where a worker must hang, the file
+ * that it opens is a FIFO without a peer.
  */
 
 #include <fcntl.h>
@@ -183,7 +184,9 @@ static void run_until(const bool *flag) {
 }
 
 static HostRequest request_of(HostRequestType type) {
-        return (HostRequest) { .type = type, .container_fd = -EBADF, .iommufd = -EBADF, .pidfd = -EBADF };
+        return (HostRequest){
+                .type = type, .container_fd = -EBADF, .iommufd = -EBADF, .pidfd = -EBADF
+        };
 }
 
 static HostJob *submit(const HostRequest *r) {
@@ -262,7 +265,9 @@ static void assert_driver(const char *a, const char *driver) {
 }
 
 static void assert_override(const char *expected) {
-        _cleanup_free_ char *path = tree_path_of(tree, NIC), *full = strjoinf("sys/devices/%s/driver_override", path);
+        _cleanup_free_
+        char *path = tree_path_of(tree, NIC),
+             *full = strjoinf("sys/devices/%s/driver_override", path);
         _cleanup_free_ char *text = tree_read(tree, full);
 
         text[strcspn(text, "\n")] = 0;
@@ -278,9 +283,12 @@ START_TEST(test_scan) {
         HostScan *s;
 
         tree_write(tree, "sys/devices/pci0000:00/" DISK "/virtio2/block/vda/dev", "254:0\n");
-        tree_link(tree, "sys/devices/pci0000:00/" DISK "/virtio2/block/vda/subsystem", "../../../../../../class/block");
-        tree_link(tree, "sys/class/block/vda", "../../devices/pci0000:00/" DISK "/virtio2/block/vda");
-        tree_link(tree, "sys/class/block/vda1", "../../devices/pci0000:00/" DISK "/virtio2/block/vda/vda1");
+        tree_link(tree, "sys/devices/pci0000:00/" DISK "/virtio2/block/vda/subsystem",
+                  "../../../../../../class/block");
+        tree_link(tree, "sys/class/block/vda",
+                  "../../devices/pci0000:00/" DISK "/virtio2/block/vda");
+        tree_link(tree, "sys/class/block/vda1",
+                  "../../devices/pci0000:00/" DISK "/virtio2/block/vda/vda1");
         ck_assert_int_eq(host_scan_begin(host, &s), 0);
         for (size_t i = 0; i < ELEMENTSOF(order); i++) {
                 ck_assert_int_eq(host_scan_next(s, &f, &use), 1);
@@ -327,7 +335,8 @@ START_TEST(test_refresh) {
 }
 END_TEST
 
-#define MESSAGE(action, path, rest) BYTES(action "@" path "\0ACTION=" action "\0DEVPATH=" path "\0" rest)
+#define MESSAGE(action, path, rest) \
+        BYTES(action "@" path "\0ACTION=" action "\0DEVPATH=" path "\0" rest)
 #define BYTES(text) (text), sizeof(text)
 static const struct {
         const char *message;
@@ -336,18 +345,24 @@ static const struct {
         const char *address; /* NULL: none; "-": no event at all */
         const char *error;
 } events[] = {
-        { MESSAGE("add", "/devices/pci0000:00/0000:00:09.0", "SUBSYSTEM=pci\0PCI_SLOT_NAME=0000:00:09.0\0SEQNUM=12"),
+        { MESSAGE("add", "/devices/pci0000:00/0000:00:09.0",
+                  "SUBSYSTEM=pci\0PCI_SLOT_NAME=0000:00:09.0\0SEQNUM=12"),
           HOST_EVENT_ADD, "0000:00:09.0", NULL },
-        { MESSAGE("unbind", "/devices/pci0000:00/" DISK, "SUBSYSTEM=pci"), HOST_EVENT_UNBIND, DISK, NULL },
-        { MESSAGE("change", "/devices/pci0000:00/" DISK, "SUBSYSTEM=pci\0ERROR_EVENT=BEGIN_RECOVERY\0DEVICE_ONLINE=0"),
+        { MESSAGE("unbind", "/devices/pci0000:00/" DISK, "SUBSYSTEM=pci"), HOST_EVENT_UNBIND, DISK,
+          NULL },
+        { MESSAGE("change", "/devices/pci0000:00/" DISK,
+                  "SUBSYSTEM=pci\0ERROR_EVENT=BEGIN_RECOVERY\0DEVICE_ONLINE=0"),
           HOST_EVENT_CHANGE, DISK, "BEGIN_RECOVERY" },
         { MESSAGE("remove", "/devices/pci0000:00/" DISK "/vfio-dev/vfio0", "SUBSYSTEM=vfio-dev"),
           HOST_EVENT_VFIO_REMOVE, DISK, NULL },
-        { MESSAGE("add", "/devices/pci0000:00/" DISK "/vfio-dev/vfio0", "SUBSYSTEM=vfio-dev"), 0, "-", NULL },
-        { MESSAGE("add", "/devices/pci0000:00/" BRIDGE "/" NIC "/virtio1/net/ens3", "SUBSYSTEM=net"),
+        { MESSAGE("add", "/devices/pci0000:00/" DISK "/vfio-dev/vfio0", "SUBSYSTEM=vfio-dev"), 0,
+          "-", NULL },
+        { MESSAGE("add", "/devices/pci0000:00/" BRIDGE "/" NIC "/virtio1/net/ens3",
+                  "SUBSYSTEM=net"),
           HOST_EVENT_CHILDREN, NIC, NULL },
         { MESSAGE("add", "/devices/virtual/net/br0", "SUBSYSTEM=net"), 0, "-", NULL },
-        { MESSAGE("add", "/devices/virtual/iommu/dmar0", "SUBSYSTEM=iommu"), HOST_EVENT_IOMMU, NULL, NULL },
+        { MESSAGE("add", "/devices/virtual/iommu/dmar0", "SUBSYSTEM=iommu"), HOST_EVENT_IOMMU, NULL,
+          NULL },
         { MESSAGE("add", "/devices/pci0000:00/" DISK, "SUBSYSTEM=usb"), 0, "-", NULL },
         { MESSAGE("explode", "/devices/pci0000:00/" DISK, "SUBSYSTEM=pci"), 0, "-", NULL },
         { "", 0, HOST_EVENT_OVERFLOW, NULL, NULL },
@@ -356,7 +371,8 @@ static const struct {
 
 START_TEST(test_events) {
         /* A second event behind it shows that the first has been worked on. */
-        static const char last[] = "add@/x\0ACTION=add\0DEVPATH=/devices/virtual/iommu/z\0SUBSYSTEM=iommu";
+        static const char last[] =
+                "add@/x\0ACTION=add\0DEVPATH=/devices/virtual/iommu/z\0SUBSYSTEM=iommu";
         size_t expected = streq_ptr(events[_i].address, "-") ? 1 : 2;
 
         tree_send_event(tree, events[_i].message, events[_i].size);
@@ -387,8 +403,10 @@ static HostRequest read_request(const PciAddress *list, size_t n, unsigned what)
 
 START_TEST(test_read) {
         const PciAddress list[] = { address(NIC), address("0000:00:1f.0"), address(GPU) };
-        HostRequest r = read_request(list, 3, HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE | HOST_READ_GROUP |
-                                                      HOST_READ_SLOT | HOST_READ_VPD | HOST_READ_HOLDERS);
+        HostRequest r =
+                read_request(list, 3,
+                             HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE | HOST_READ_GROUP |
+                                     HOST_READ_SLOT | HOST_READ_VPD | HOST_READ_HOLDERS);
 
         (void) submit(&r);
         run_until(&heard.finished);
@@ -396,13 +414,16 @@ START_TEST(test_read) {
         ck_assert_uint_eq(heard.n_facts, 3);
         ck_assert_int_eq(heard.facts[1].error, -ENODEV);
         ck_assert_int_eq(heard.facts[0].error, 0);
-        ck_assert_uint_eq(heard.facts[0].what & r.what, HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE |
-                                                                HOST_READ_VPD | HOST_READ_HOLDERS);
+        ck_assert_uint_eq(heard.facts[0].what & r.what, HOST_READ_CONFIG | HOST_READ_LIVE |
+                                                                HOST_READ_USE | HOST_READ_VPD |
+                                                                HOST_READ_HOLDERS);
         ck_assert_int_eq(heard.facts[0].config->liveness, PCI_LIVENESS_ALIVE);
         ck_assert(heard.facts[0].config->has_power);
         ck_assert_ptr_null(pci_live_override(heard.facts[0].live));
-        ck_assert_uint_eq(heard.facts[0].live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].state, FACT_PRESENT);
-        ck_assert_str_eq(heard.facts[0].live->attributes[PCI_ATTRIBUTE_RUNTIME_STATUS].text, "active");
+        ck_assert_uint_eq(heard.facts[0].live->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].state,
+                          FACT_PRESENT);
+        ck_assert_str_eq(heard.facts[0].live->attributes[PCI_ATTRIBUTE_RUNTIME_STATUS].text,
+                         "active");
         ck_assert_uint_eq(heard.facts[0].live->vpd_serial.state, FACT_ABSENT);
         ck_assert_uint_eq(heard.n_groups, 2);
         ck_assert_uint_eq(heard.group.id, 10);
@@ -415,7 +436,8 @@ END_TEST
 START_TEST(test_read_hangs) {
         const PciAddress list[] = { address(NIC), address(DISK), address(GPU) };
         HostRequest r = read_request(list, 3, HOST_READ_CONFIG);
-        _cleanup_free_ char *fifo = strjoinf("%s/sys/devices/pci0000:00/" DISK "/config", tree_root(tree));
+        _cleanup_free_
+        char *fifo = strjoinf("%s/sys/devices/pci0000:00/" DISK "/config", tree_root(tree));
         int fd;
 
         ck_assert_int_eq(unlink(fifo), 0);
@@ -522,7 +544,8 @@ static void make_half_done(size_t i) {
         static const char function[] = "sys/devices/pci0000:00/" BRIDGE "/" NIC;
         _cleanup_free_ char *override = strjoinf("%s/driver_override", function);
         _cleanup_free_ char *driver = strjoinf("%s/driver", function);
-        _cleanup_free_ char *target = strjoinf("../../../bus/pci/drivers/%s", strempty(half_done[i].driver));
+        _cleanup_free_
+        char *target = strjoinf("../../../bus/pci/drivers/%s", strempty(half_done[i].driver));
 
         tree_write(tree, override, half_done[i].override[0] ? half_done[i].override : "(null)\n");
         tree_remove(tree, driver);
@@ -536,8 +559,8 @@ START_TEST(test_recover_assign) {
 
         make_half_done((size_t) _i);
         run_plan(p, true);
-        ck_assert_msg(heard.outcome == HOST_OUTCOME_ROLLED_BACK && heard.error == 0, "%s: %s", half_done[_i].name,
-                      heard.message);
+        ck_assert_msg(heard.outcome == HOST_OUTCOME_ROLLED_BACK && heard.error == 0, "%s: %s",
+                      half_done[_i].name, heard.message);
         assert_driver(NIC, "virtio-pci");
         assert_override("");
 }
@@ -549,7 +572,8 @@ START_TEST(test_recover_release) {
 
         make_half_done((size_t) _i);
         run_plan(p, true);
-        ck_assert_msg(heard.outcome == HOST_OUTCOME_DONE, "%s: %s", half_done[_i].name, heard.message);
+        ck_assert_msg(heard.outcome == HOST_OUTCOME_DONE, "%s: %s", half_done[_i].name,
+                      heard.message);
         assert_driver(NIC, "virtio-pci");
         assert_override("");
 }
@@ -610,7 +634,8 @@ START_TEST(test_foreign_override_stays_in_an_undo) {
         make_half_done(2);
         tree_write(tree, OVERRIDE, "virtio-pci\n");
         run_plan(p, true);
-        ck_assert_msg(heard.outcome == HOST_OUTCOME_ROLLED_BACK && heard.error == 0, "%s", heard.message);
+        ck_assert_msg(heard.outcome == HOST_OUTCOME_ROLLED_BACK && heard.error == 0, "%s",
+                      heard.message);
         assert_driver(NIC, "virtio-pci");
         assert_override("virtio-pci");
 }
@@ -634,7 +659,8 @@ START_TEST(test_cancel) {
         HostJob *job;
 
         memset(ones, 0xff, sizeof(ones));
-        tree_write_bytes(tree, "sys/devices/pci0000:00/" BRIDGE "/" NIC "/config", ones, sizeof(ones));
+        tree_write_bytes(tree, "sys/devices/pci0000:00/" BRIDGE "/" NIC "/config", ones,
+                         sizeof(ones));
         (void) add_device(p, NIC, 7);
         add_step(p, STEP_AWAIT_READY, NULL, NULL, NULL);
         job = submit_plan(p, false);
@@ -650,7 +676,9 @@ END_TEST
 /* ---- locks, deadlines, death ---- */
 
 START_TEST(test_lock) {
-        _cleanup_free_ char *own = strjoinf("%s/worker", tree_runtime(tree)), *directory = strjoinf("%s/lock", own);
+        _cleanup_free_
+        char *own = strjoinf("%s/worker", tree_runtime(tree)),
+             *directory = strjoinf("%s/lock", own);
         _cleanup_free_ char *file = strjoinf("%s/7", directory);
         _cleanup_(plan_freep) Plan *p = assign_plan();
         HostRequest r = request_of(HOST_REQUEST_PLAN);
@@ -689,7 +717,8 @@ static Plan *probe_plan(void) {
         return p;
 }
 
-/* A write that does not come back: the outcome is unknown, the group stays taken, until the worker ends. */
+/* A write that does not come back: the outcome is unknown, the group stays taken, until the worker
+ * ends. */
 START_TEST(test_unknown) {
         _cleanup_free_ char *fifo = strjoinf("%s/sys/bus/pci/drivers_probe", tree_root(tree));
         _cleanup_(plan_freep) Plan *p = probe_plan();
@@ -806,7 +835,8 @@ START_TEST(test_snapshot) {
 }
 END_TEST
 
-/* One function whose driver holds the lock: it is whole but for what waits for that, and so are all others. */
+/* One function whose driver holds the lock: it is whole but for what waits for that, and so are all
+ * others. */
 START_TEST(test_snapshot_hangs) {
         HostRequest r = request_of(HOST_REQUEST_SNAPSHOT);
         _cleanup_(snapshot_freep) Snapshot *s = NULL;
@@ -832,7 +862,8 @@ START_TEST(test_snapshot_hangs) {
                 bool stuck = pci_address_equal(d->address, address(DISK));
 
                 ck_assert_int_eq(d->config_error, stuck ? ETIMEDOUT : 0);
-                ck_assert_int_eq(d->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].error == ETIMEDOUT, stuck);
+                ck_assert_int_eq(d->attributes[PCI_ATTRIBUTE_DRIVER_OVERRIDE].error == ETIMEDOUT,
+                                 stuck);
                 ck_assert_ptr_nonnull(d->attributes[PCI_ATTRIBUTE_VENDOR].text);
                 disk = stuck ? d : disk;
         }
@@ -845,15 +876,17 @@ START_TEST(test_snapshot_hangs) {
 END_TEST
 
 START_TEST(test_choose_driver) {
-        static const char aliases[] = "# a comment\n"
-                                      "alias pci:v* other\n"
-                                      "alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n"
-                                      "alias vfio_pci:v00001AF4d00001041sv*sd*bc*sc*i* virtio_vfio_pci\n";
+        static const char aliases[] =
+                "# a comment\n"
+                "alias pci:v* other\n"
+                "alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n"
+                "alias vfio_pci:v00001AF4d00001041sv*sd*bc*sc*i* virtio_vfio_pci\n";
         char name[PCI_DRIVER_NAME_MAX];
         PciFacts f;
 
         tree_write(tree, "lib/modules/1.2.3/modules.alias", aliases);
-        tree_write_bytes(tree, "lib/modules/1.2.3/modules.builtin.modinfo", "x.alias=y\0x.license=GPL", 24);
+        tree_write_bytes(tree, "lib/modules/1.2.3/modules.builtin.modinfo",
+                         "x.alias=y\0x.license=GPL", 24);
         pci_facts_init(&f, address(NIC));
         ck_assert_int_eq(host_refresh(host, &f, HOST_REFRESH_COLD), 0);
         ck_assert_int_eq(host_choose_driver(host, &f, name, sizeof(name)), 0);
@@ -878,7 +911,8 @@ START_TEST(test_process) {
         }
         r.pidfd = pidfd_open(child, 0);
         ck_assert_int_ge(r.pidfd, 0);
-        /* Only within the hard limit: to go above it takes a capability that a build machine may lack. */
+        /* Only within the hard limit: to go above it takes a capability that a build machine may
+         * lack. */
         ck_assert_int_eq(prlimit(child, RLIMIT_MEMLOCK, NULL, &after), 0);
         before.rlim_max = after.rlim_max;
         ck_assert_int_eq(prlimit(child, RLIMIT_MEMLOCK, &before, NULL), 0);
@@ -938,7 +972,8 @@ START_TEST(test_workers_stay) {
                 (void) submit(&r);
                 run_until(&heard.finished);
         }
-        /* Descriptors: standard ones, the loop's, the tree's, and two for each worker; nothing grows with the jobs. */
+        /* Descriptors: standard ones, the loop's, the tree's, and two for each worker; nothing
+         * grows with the jobs. */
         ck_assert_int_eq(read_dir_names_at(fd, ".", 40, false, &names), 0);
         (void) close(fd);
         strv_free(names);

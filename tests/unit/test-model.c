@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The model: every cell of the assignment machine against its picture in dbus/, every enum table both ways, the derived
- * state of a device, groups, names, notices.
+ * The model: every cell of the assignment machine against its picture in dbus/, every enum table
+ * both ways, the derived state of a device, groups, names, notices.
  */
 
 #include <fcntl.h>
@@ -72,7 +72,8 @@ START_TEST(machine_refuses_what_is_outside) {
                          _ASSIGNMENT_STATE_INVALID);
         ck_assert_int_eq(assignment_next(_ASSIGNMENT_STATE_INVALID, ASSIGNMENT_EVENT_PREPARED),
                          _ASSIGNMENT_STATE_INVALID);
-        ck_assert_int_eq(assignment_next(ASSIGNMENT_ACTIVE, _ASSIGNMENT_EVENT_MAX), _ASSIGNMENT_STATE_INVALID);
+        ck_assert_int_eq(assignment_next(ASSIGNMENT_ACTIVE, _ASSIGNMENT_EVENT_MAX),
+                         _ASSIGNMENT_STATE_INVALID);
         /* A state mistaken for an event is caught. */
         ck_assert_int_eq(assignment_next(ASSIGNMENT_ACTIVE, (AssignmentEvent) ASSIGNMENT_RELEASING),
                          _ASSIGNMENT_STATE_INVALID);
@@ -82,13 +83,16 @@ END_TEST
 static char *machine_picture(void) {
         _cleanup_strbuf_ StrBuf b = {};
 
-        strbuf_add(&b, "// The life of an assignment: the table in daemon/model/assignment.c, printed by its test.\n"
+        strbuf_add(&b, "// The life of an assignment: the table in daemon/model/assignment.c, "
+                       "printed by its test.\n"
                        "digraph assignment {\n");
         for (int s = 0; s < _ASSIGNMENT_STATE_MAX; s++)
-                strbuf_addf(&b, "        \"%s\";\n", assignment_state_to_string((AssignmentState) s));
+                strbuf_addf(&b, "        \"%s\";\n",
+                            assignment_state_to_string((AssignmentState) s));
         for (int s = 0; s < _ASSIGNMENT_STATE_MAX; s++)
                 for (int e = ASSIGNMENT_EVENT_PREPARED; e < _ASSIGNMENT_EVENT_MAX; e++) {
-                        AssignmentState to = assignment_next((AssignmentState) s, (AssignmentEvent) e);
+                        AssignmentState to =
+                                assignment_next((AssignmentState) s, (AssignmentEvent) e);
                         if (to >= 0)
                                 strbuf_addf(&b, "        \"%s\" -> \"%s\" [label=\"%s\"];\n",
                                             assignment_state_to_string((AssignmentState) s),
@@ -274,7 +278,8 @@ END_TEST
 
 START_TEST(removing_a_device_unlinks_it) {
         size_t n = f.inventory->n_devices;
-        inventory_remove_device(f.inventory, inventory_device(f.inventory, address("0000:41:00.0")));
+        inventory_remove_device(f.inventory,
+                                inventory_device(f.inventory, address("0000:41:00.0")));
         ck_assert_uint_eq(f.inventory->n_devices, n - 1);
         ck_assert_uint_eq(inventory_group(f.inventory, 12)->n_devices, 1);
         ck_assert_ptr_null(inventory_device(f.inventory, address("0000:41:00.0")));

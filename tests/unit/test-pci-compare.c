@@ -2,8 +2,8 @@
 
 /*
  * pci/compare: recorded configuration spaces with one bit changed at a time: a bit that the table
- * says changes by itself makes no difference, any other bit that is read makes one. And what hostile
- * or dead hardware shows, base addresses against the kernel's, and the table of the manual.
+ * says changes by itself makes no difference, any other bit that is read makes one. And what
+ * hostile or dead hardware shows, base addresses against the kernel's, and the table of the manual.
  */
 
 #include <fcntl.h>
@@ -20,7 +20,8 @@ static char *top_path(const char *name) {
         return strjoinf("%s/%s", top ? top : ".", name);
 }
 
-static const char *const recorded[] = { "nvme-sriov", "e1000e", "edu", "virtio-net-ats", "made-accelerator" };
+static const char *const recorded[] = { "nvme-sriov", "e1000e", "edu", "virtio-net-ats",
+                                        "made-accelerator" };
 
 static void load(const char *name, PciConfig *ret) {
         _cleanup_free_ char *relative = strjoinf("tests/data/config/%s.txt", name);
@@ -74,8 +75,9 @@ static bool is_others(const PciConfig *c, uint16_t start, uint16_t offset) {
         if ((start < PCI_CONFIG_SIZE) != (offset < PCI_CONFIG_SIZE))
                 return true;
         for (unsigned id = 1; id < 0x40; id++) {
-                uint16_t other = offset < PCI_CONFIG_SIZE ? pci_config_find(c, (uint8_t) id, 0)
-                                                          : pci_config_find_extended(c, (uint16_t) id, 0);
+                uint16_t other = offset < PCI_CONFIG_SIZE
+                                         ? pci_config_find(c, (uint8_t) id, 0)
+                                         : pci_config_find_extended(c, (uint16_t) id, 0);
 
                 if (other > start && other <= offset)
                         return true;
@@ -108,8 +110,9 @@ START_TEST(each_row_lets_exactly_its_bits_change) {
                 if (!v)
                         continue;
                 rows++;
-                ck_assert_msg(mask_of(&c, offset) == v->mask, "%s at %03x: %08x, the table says %08x", v->name,
-                              offset, mask_of(&c, offset), v->mask);
+                ck_assert_msg(mask_of(&c, offset) == v->mask,
+                              "%s at %03x: %08x, the table says %08x", v->name, offset,
+                              mask_of(&c, offset), v->mask);
         }
         ck_assert_uint_gt(rows, 8);
 }
@@ -168,21 +171,35 @@ static const struct {
         int r;
         const char *name;
 } bars[] = {
-        { { 0xfe000000 }, "0x00000000fe000000 0x00000000fe003fff 0x0000000000040200\n", 0, 0, NULL },
+        { { 0xfe000000 },
+          "0x00000000fe000000 0x00000000fe003fff 0x0000000000040200\n",
+          0,
+          0,
+          NULL },
         { { 0 }, "0x00000000fe000000 0x00000000fe003fff 0x0000000000040200\n", 1, 0, "BAR 0" },
         { { 0xfe00000c, 0x38 },
           "0x00000038fe000000 0x00000038fe003fff 0x000000000014220c\n"
           "0x0000000000000000 0x0000000000000000 0x0000000000000000\n",
-          0, 0, NULL },
-        { { 0xfe00000c, 0x39 }, "0x00000038fe000000 0x00000038fe003fff 0x000000000014220c\n", 1, 0, "BAR 0" },
+          0,
+          0,
+          NULL },
+        { { 0xfe00000c, 0x39 },
+          "0x00000038fe000000 0x00000038fe003fff 0x000000000014220c\n",
+          1,
+          0,
+          "BAR 0" },
         { { 0, 0xc041 },
           "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
           "0x000000000000c040 0x000000000000c05f 0x0000000000040101\n",
-          0, 0, NULL },
+          0,
+          0,
+          NULL },
         { { 0, 0xc081 },
           "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
           "0x000000000000c040 0x000000000000c05f 0x0000000000040101\n",
-          1, 0, "BAR 1" },
+          1,
+          0,
+          "BAR 1" },
         /* Not assigned: the kernel says only how large it is. */
         { { 0x1234 }, "0x0000000000000000 0x0000000000003fff 0x0000000020040200\n", 0, 0, NULL },
         { { 0 }, "", 0, 0, NULL },
@@ -214,10 +231,12 @@ START_TEST(the_manual_has_the_table) {
         ck_assert_int_ge(read_file_at(AT_FDCWD, path, 1U << 20, &text, NULL), 0);
         for (size_t i = 0; i < pci_volatile_table_size; i++) {
                 const PciVolatile *v = pci_volatile_table + i;
-                _cleanup_free_ char *part = strjoinf("+ %02xh", v->offset), *mask = strjoinf(" %08x ", v->mask);
+                _cleanup_free_
+                char *part = strjoinf("+ %02xh", v->offset), *mask = strjoinf(" %08x ", v->mask);
                 bool there = false;
 
-                for (const char *line = strstr(text, v->name); line && !there; line = strstr(line + 1, v->name)) {
+                for (const char *line = strstr(text, v->name); line && !there;
+                     line = strstr(line + 1, v->name)) {
                         const char *begin = line;
                         _cleanup_free_ char *row = NULL;
 

@@ -256,9 +256,11 @@ START_TEST(resource_lines_are_decoded) {
                               (resources[_i].good ? 0 : -EBADMSG),
                       "%s", resources[_i].what);
         ck_assert_uint_eq(f.n_resources, resources[_i].n);
-        ck_assert_uint_eq(pci_facts_resource(&f, resources[_i].index)->start, resources[_i].at.start);
+        ck_assert_uint_eq(pci_facts_resource(&f, resources[_i].index)->start,
+                          resources[_i].at.start);
         ck_assert_uint_eq(pci_facts_resource(&f, resources[_i].index)->size, resources[_i].at.size);
-        ck_assert_uint_eq(pci_facts_resource(&f, resources[_i].index)->flags, resources[_i].at.flags);
+        ck_assert_uint_eq(pci_facts_resource(&f, resources[_i].index)->flags,
+                          resources[_i].at.flags);
         if (resources[_i].n == PCI_RESOURCE_MAX)
                 for (unsigned i = PCI_RESOURCE_VF_FIRST; i < PCI_RESOURCE_WINDOW_FIRST; i++)
                         ck_assert_uint_eq(pci_facts_resource(&f, i)->size, 0);

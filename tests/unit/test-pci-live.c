@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * pci/live, pci/vpd, pci/use, pci/slot, pci/iommu, pci/driver: the smaller decoders, table by table.
+ * pci/live, pci/vpd, pci/use, pci/slot, pci/iommu, pci/driver: the smaller decoders, table by
+ * table.
  */
 
 #include "base/strutil.h"

@@ -483,7 +483,8 @@ END_TEST
 
 START_TEST(bars_tell_how_they_may_be_mapped) {
         static const char text[] =
-                "0x0000380000000000 0x00003803ffffffff 0x000000000014220c\n" /* 16 GiB, 64-bit prefetchable */
+                "0x0000380000000000 0x00003803ffffffff 0x000000000014220c\n" /* 16 GiB, 64-bit
+                                                                                prefetchable */
                 "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
                 "0x0000000000000000 0x0000000001ffffff 0x0000000020140204\n" /* no room */
                 "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"

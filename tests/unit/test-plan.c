@@ -42,33 +42,41 @@ static const struct {
           "bind 0000:41:00.0 to nvidia" },
         { STEP_UNBIND, "vfio-pci", "nvidia", NULL, "nvidia", "unbind 0000:41:00.0 from vfio-pci",
           "bind 0000:41:00.0 to nvidia" },
-        { STEP_SET_OVERRIDE, "vfio-pci", "", NULL, "", "set the driver override of 0000:41:00.0 to vfio-pci",
+        { STEP_SET_OVERRIDE, "vfio-pci", "", NULL, "",
+          "set the driver override of 0000:41:00.0 to vfio-pci",
           "clear the driver override of 0000:41:00.0" },
-        { STEP_SET_OVERRIDE, "", "vfio-pci", NULL, "vfio-pci", "clear the driver override of 0000:41:00.0",
+        { STEP_SET_OVERRIDE, "", "vfio-pci", NULL, "vfio-pci",
+          "clear the driver override of 0000:41:00.0",
           "set the driver override of 0000:41:00.0 to vfio-pci" },
-        { STEP_SET_OVERRIDE, "x", NULL, NULL, NULL, "set the driver override of 0000:41:00.0 to x", "" },
+        { STEP_SET_OVERRIDE, "x", NULL, NULL, NULL, "set the driver override of 0000:41:00.0 to x",
+          "" },
         { STEP_PROBE, NULL, NULL, "vfio-pci", "vfio-pci", "bind 0000:41:00.0 to vfio-pci",
           "unbind 0000:41:00.0 from vfio-pci" },
-        { STEP_PROBE, NULL, NULL, "", "", "let the kernel choose a driver for 0000:41:00.0", "unbind 0000:41:00.0" },
-        { STEP_SET_NODE_OWNER, "107:108", NULL, NULL, "0:0", "give the VFIO node of group 12 to 107:108",
-          "give the VFIO node of group 12 to 0:0" },
+        { STEP_PROBE, NULL, NULL, "", "", "let the kernel choose a driver for 0000:41:00.0",
+          "unbind 0000:41:00.0" },
+        { STEP_SET_NODE_OWNER, "107:108", NULL, NULL, "0:0",
+          "give the VFIO node of group 12 to 107:108", "give the VFIO node of group 12 to 0:0" },
         { STEP_TRIAL_ATTACH, NULL, NULL, NULL, NULL, "try group 12 in an IOMMU container", "" },
         { STEP_RESET, "flr", NULL, NULL, NULL, "reset 0000:41:00.0 by flr", "" },
         { STEP_RESET, NULL, NULL, NULL, NULL, "reset 0000:41:00.0", "" },
         { STEP_AWAIT_READY, NULL, NULL, NULL, NULL, "wait until 0000:41:00.0 answers", "" },
-        { STEP_SET_NUMVFS, "4", "0", NULL, "0", "set the number of virtual functions of 0000:41:00.0 to 4",
+        { STEP_SET_NUMVFS, "4", "0", NULL, "0",
+          "set the number of virtual functions of 0000:41:00.0 to 4",
           "set the number of virtual functions of 0000:41:00.0 to 0" },
-        { STEP_VERIFY, NULL, NULL, "vfio-pci", NULL, "verify 0000:41:00.0 on vfio-pci in group 12", "" },
+        { STEP_VERIFY, NULL, NULL, "vfio-pci", NULL, "verify 0000:41:00.0 on vfio-pci in group 12",
+          "" },
         { STEP_VERIFY, NULL, NULL, NULL, NULL, "verify 0000:41:00.0 in group 12", "" },
         { STEP_SET_AUTOPROBE, "0", "1", NULL, "1",
           "let drivers not take new virtual functions of 0000:41:00.0 by themselves",
           "let drivers take new virtual functions of 0000:41:00.0 by themselves" },
-        { STEP_AWAIT_VFS, "4", NULL, NULL, NULL, "wait for 4 virtual functions of 0000:41:00.0", "" },
-        { STEP_SET_D3COLD, "0", "1", NULL, "1", "forbid D3cold for 0000:41:00.0", "allow D3cold for 0000:41:00.0" },
+        { STEP_AWAIT_VFS, "4", NULL, NULL, NULL, "wait for 4 virtual functions of 0000:41:00.0",
+          "" },
+        { STEP_SET_D3COLD, "0", "1", NULL, "1", "forbid D3cold for 0000:41:00.0",
+          "allow D3cold for 0000:41:00.0" },
         { STEP_SET_NOSNOOP, "0", "1", NULL, "1", "turn No Snoop of 0000:41:00.0 off",
           "turn No Snoop of 0000:41:00.0 on" },
-        { STEP_SET_DOMAIN_TYPE, "DMA", "identity", NULL, "identity", "set the domain type of group 12 to DMA",
-          "set the domain type of group 12 to identity" },
+        { STEP_SET_DOMAIN_TYPE, "DMA", "identity", NULL, "identity",
+          "set the domain type of group 12 to DMA", "set the domain type of group 12 to identity" },
         { STEP_RESIZE_BAR, "1=13", "1=8", NULL, "1=8", "resize BAR 1 of 0000:41:00.0 to 8192 MiB",
           "resize BAR 1 of 0000:41:00.0 to 256 MiB" },
 };
@@ -137,10 +145,13 @@ START_TEST(test_copy_and_json) {
         PlanDevice *d = plan_add_device(p, address("10000:e1:00.0"));
 
         (void) string_copy(p->id, sizeof(p->id), "0123456789abcdef0123456789abcdef");
-        *d = (PlanDevice) { .address = d->address, .group = 5, .vendor = 0x10de, .device = 1, .requested = true };
+        *d = (PlanDevice){
+                .address = d->address, .group = 5, .vendor = 0x10de, .device = 1, .requested = true
+        };
         ck_assert_int_eq(free_and_strdup(&d->driver, "vfio-pci"), 0);
         ck_assert_int_eq(free_and_strdup(&d->used_by, "drm card1"), 0);
-        ck_assert_int_eq(step_set(plan_add_device_step(p, STEP_UNBIND, d), "nouveau", "nouveau", NULL), 0);
+        ck_assert_int_eq(
+                step_set(plan_add_device_step(p, STEP_UNBIND, d), "nouveau", "nouveau", NULL), 0);
         ck_assert_int_eq(plan_copy(p, &copy), 0);
         a = plan_to_json(p);
         b = plan_to_json(copy);
@@ -148,7 +159,8 @@ START_TEST(test_copy_and_json) {
         text_b = json_to_text(b, false);
         ck_assert_str_eq(text_a, text_b);
         ck_assert_str_eq(json_string(json_get(a, "kind")), "assign");
-        ck_assert_str_eq(json_string(json_get(json_at(json_get(a, "devices"), 0), "address")), "10000:e1:00.0");
+        ck_assert_str_eq(json_string(json_get(json_at(json_get(a, "devices"), 0), "address")),
+                         "10000:e1:00.0");
         ck_assert_str_eq(json_string(json_get(json_at(json_get(a, "steps"), 0), "undo")),
                          "bind 10000:e1:00.0 to nouveau");
 }

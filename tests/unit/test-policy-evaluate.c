@@ -15,7 +15,7 @@ static Policy *must_compile(const char *settings) {
                          settings[0] ? "," : "", settings);
         PolicyProblems problems;
         Policy *p = NULL;
-        int r = policy_compile(&(PolicyText) { "p.json", text, strlen(text), 0 }, 1, NULL, &problems,
+        int r = policy_compile(&(PolicyText){ "p.json", text, strlen(text), 0 }, 1, NULL, &problems,
                                &p);
 
         if (r < 0 && problems.n > 0)
@@ -51,7 +51,8 @@ static void world_init(World *w) {
         w->config[0].n_rebar = 1;
         w->config[0].rebar[0].bar = 1;
         w->config[0].rebar[0].sizes = 1U << 8 | 1U << 10; /* 256M, 1G */
-        (void) string_copy(w->facts[0].reset_method, sizeof(w->facts[0].reset_method), "af_flr bus");
+        (void) string_copy(w->facts[0].reset_method, sizeof(w->facts[0].reset_method),
+                           "af_flr bus");
         w->facts[0].state[PCI_ATTRIBUTE_RESET_METHOD] = FACT_PRESENT;
         iommu_facts_init(&w->iommu, "dmar0");
         w->iommu.registers_state = FACT_PRESENT;
@@ -145,7 +146,8 @@ static void unread(World *w) {
         w->facts[0].state[PCI_ATTRIBUTE_RESET_METHOD] = FACT_UNREAD;
 }
 static void other_methods(World *w) {
-        (void) string_copy(w->facts[0].reset_method, sizeof(w->facts[0].reset_method), "acpi busy xbus");
+        (void) string_copy(w->facts[0].reset_method, sizeof(w->facts[0].reset_method),
+                           "acpi busy xbus");
 }
 static void bar_unset(World *w) {
         w->resources[1].flags |= PCI_RESOURCE_UNSET;
@@ -199,9 +201,12 @@ static const struct {
         { "\"iommu\":{\"domain\":\"dma\"}", no_group, NONE, NULL },
         { "\"iommu\":{\"coherent\":\"required\"}", nothing, NONE, NULL },
         { "\"iommu\":{\"coherent\":\"required\"}", amd, NONE, NULL },
-        { "\"iommu\":{\"coherent\":\"required\"}", no_snoop_control, BLOCKER_POLICY_COHERENCY, "iommu/coherent" },
-        { "\"iommu\":{\"coherent\":\"required\"}", no_iommu, BLOCKER_POLICY_COHERENCY, "iommu/coherent" },
-        { "\"iommu\":{\"coherent\":\"required\"}", arm, BLOCKER_POLICY_COHERENCY, "iommu/coherent" },
+        { "\"iommu\":{\"coherent\":\"required\"}", no_snoop_control, BLOCKER_POLICY_COHERENCY,
+          "iommu/coherent" },
+        { "\"iommu\":{\"coherent\":\"required\"}", no_iommu, BLOCKER_POLICY_COHERENCY,
+          "iommu/coherent" },
+        { "\"iommu\":{\"coherent\":\"required\"}", arm, BLOCKER_POLICY_COHERENCY,
+          "iommu/coherent" },
         { "\"iommu\":{\"coherent\":\"any\"}", no_iommu, NONE, NULL },
         { "\"iommu\":{\"interrupt-remapping\":\"required\"}", nothing, NONE, NULL },
         { "\"iommu\":{\"interrupt-remapping\":\"required\"}", no_iommu, NONE, NULL },
@@ -211,12 +216,12 @@ static const struct {
         { "\"iommu\":{\"interrupt-remapping\":\"required\"}", arm_unsafe, BLOCKER_POLICY_REMAPPING,
           "iommu/interrupt-remapping" },
         { "\"iommu\":{\"interrupt-remapping\":\"any\"}", platform_without, NONE, NULL },
-        { "\"iommu\":{\"interrupt-remapping\":\"required\"}", no_iommu_unsafe, BLOCKER_POLICY_REMAPPING,
-          "iommu/interrupt-remapping" },
-        { "\"iommu\":{\"interrupt-remapping\":\"required\"}", no_remapping, BLOCKER_POLICY_REMAPPING,
-          "iommu/interrupt-remapping" },
-        { "\"iommu\":{\"interrupt-remapping\":\"required\"}", platform_without, BLOCKER_POLICY_REMAPPING,
-          "iommu/interrupt-remapping" },
+        { "\"iommu\":{\"interrupt-remapping\":\"required\"}", no_iommu_unsafe,
+          BLOCKER_POLICY_REMAPPING, "iommu/interrupt-remapping" },
+        { "\"iommu\":{\"interrupt-remapping\":\"required\"}", no_remapping,
+          BLOCKER_POLICY_REMAPPING, "iommu/interrupt-remapping" },
+        { "\"iommu\":{\"interrupt-remapping\":\"required\"}", platform_without,
+          BLOCKER_POLICY_REMAPPING, "iommu/interrupt-remapping" },
         { "\"ats\":\"deny\"", nothing, NONE, NULL },
         { "\"ats\":\"deny\"", has_ats, BLOCKER_POLICY_ATS, "ats" },
         { "\"ats\":\"deny\"", unread, NONE, NULL },
@@ -225,13 +230,15 @@ static const struct {
         { "\"bars\":{\"1\":{\"size\":\"1G\"}}", nothing, NONE, NULL },
         { "\"bars\":{\"1\":{\"size\":\"max\"},\"0\":{\"size\":\"max\"}}", nothing, NONE, NULL },
         { "\"bars\":{\"1\":{\"size\":\"512M\"}}", nothing, BLOCKER_POLICY_BAR, "bars/1/size" },
-        { "\"bars\":{\"1\":{\"size\":\"1G\"}}", pf_with_rebar_elsewhere, BLOCKER_POLICY_BAR, "bars/1/size" },
+        { "\"bars\":{\"1\":{\"size\":\"1G\"}}", pf_with_rebar_elsewhere, BLOCKER_POLICY_BAR,
+          "bars/1/size" },
         { "\"bars\":{\"0\":{\"size\":\"1G\"}}", nothing, BLOCKER_POLICY_BAR, "bars/0/size" },
         { "\"bars\":{\"0\":{\"size\":\"1G\"}}", unread, NONE, NULL },
         { "\"bars\":{\"0\":{\"size\":\"leave\"}}", nothing, NONE, NULL },
         { "\"bars\":{\"unassigned\":\"deny\"}", nothing, NONE, NULL },
         { "\"bars\":{\"unassigned\":\"deny\"}", bar_unset, BLOCKER_POLICY_BAR, "bars/unassigned" },
-        { "\"bars\":{\"unassigned\":\"deny\"}", bar_at_zero, BLOCKER_POLICY_BAR, "bars/unassigned" },
+        { "\"bars\":{\"unassigned\":\"deny\"}", bar_at_zero, BLOCKER_POLICY_BAR,
+          "bars/unassigned" },
         { "\"bars\":{\"unassigned\":\"allow\"}", bar_unset, NONE, NULL },
         { "\"clean\":{\"reset\":[\"flr\"]}", nothing, BLOCKER_POLICY_RESET, "clean/reset" },
         { "\"clean\":{\"reset\":[\"flr\",\"bus\"]}", nothing, NONE, NULL },
@@ -271,7 +278,8 @@ END_TEST
 
 /* Of a request nothing concerns a member that is only parked, and nothing at all a bridge. */
 START_TEST(test_parked) {
-        static const BlockerCode concerns[] = { BLOCKER_POLICY_DENIED, BLOCKER_POLICY_OWNER, BLOCKER_POLICY_ATS };
+        static const BlockerCode concerns[] = { BLOCKER_POLICY_DENIED, BLOCKER_POLICY_OWNER,
+                                                BLOCKER_POLICY_ATS };
         _cleanup_(policy_freep) Policy *p = must_compile(reasons[_i].settings);
         bool concerned = false;
         Verdict v = {}, bridge = {};
@@ -313,11 +321,14 @@ static const struct {
 };
 
 START_TEST(test_grant) {
-        _cleanup_free_ char *settings = grants[_i].owners ? strjoinf("\"owners\":%s", grants[_i].owners) : strdup("");
+        _cleanup_free_
+        char *settings =
+                grants[_i].owners ? strjoinf("\"owners\":%s", grants[_i].owners) : strdup("");
         _cleanup_(policy_freep) Policy *p = must_compile(settings);
 
         for (unsigned bits = 0; bits < 16; bits++) {
-                bool manager = bits & 1, named = bits & 2, requested = bits & 4, groups = bits & 8, granted;
+                bool manager = bits & 1, named = bits & 2, requested = bits & 4, groups = bits & 8,
+                     granted;
                 Verdict v = {};
                 World w;
 
@@ -328,11 +339,13 @@ START_TEST(test_grant) {
                 w.members[0].requested = requested;
                 granted = manager ? grants[_i].any
                                   : grants[_i].caller &&
-                                            (groups || !strstr(strempty(grants[_i].owners), "groups"));
+                                            (groups ||
+                                             !strstr(strempty(grants[_i].owners), "groups"));
                 if (!named || (!requested && !grants[_i].owners))
                         granted = true; /* nothing to decide */
                 policy_evaluate(policy_rule_at(p, 0), &w.ask, &w.question, 0, &v);
-                ck_assert_msg(v.n_blockers == !granted, "%s, bits %u", strempty(grants[_i].owners), bits);
+                ck_assert_msg(v.n_blockers == !granted, "%s, bits %u", strempty(grants[_i].owners),
+                              bits);
                 if (!granted)
                         ck_assert_int_eq(v.blockers[0].code, BLOCKER_POLICY_OWNER);
         }
@@ -364,11 +377,14 @@ END_TEST
 
 /* Everything against it at once, in order of precedence. */
 START_TEST(test_all) {
-        _cleanup_(policy_freep) Policy *p = must_compile(
-                "\"assign\":\"deny\",\"owners\":[],\"limit\":0,\"lifetime\":[],\"driver\":\"vfio-pci\","
-                "\"group\":\"refuse\",\"p2p\":\"deny\",\"ats\":\"deny\","
-                "\"iommu\":{\"domain\":\"dma\",\"coherent\":\"required\",\"interrupt-remapping\":\"required\"},"
-                "\"bars\":{\"0\":{\"size\":\"1G\"},\"unassigned\":\"deny\"},\"clean\":{\"reset\":[\"pm\"]}");
+        _cleanup_(policy_freep) Policy *p =
+                must_compile("\"assign\":\"deny\",\"owners\":[],\"limit\":0,\"lifetime\":[],"
+                             "\"driver\":\"vfio-pci\","
+                             "\"group\":\"refuse\",\"p2p\":\"deny\",\"ats\":\"deny\","
+                             "\"iommu\":{\"domain\":\"dma\",\"coherent\":\"required\",\"interrupt-"
+                             "remapping\":\"required\"},"
+                             "\"bars\":{\"0\":{\"size\":\"1G\"},\"unassigned\":\"deny\"},\"clean\":"
+                             "{\"reset\":[\"pm\"]}");
         Verdict v = {};
         World w;
 

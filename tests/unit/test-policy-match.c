@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Which rule holds for which device: every selector on a device that it fits and on one that it does
- * not, what is unknown, the order of rules, the index held against a plain walk over random rules
- * and devices, and the explanation that people get, word for word.
+ * Which rule holds for which device: every selector on a device that it fits and on one that it
+ * does not, what is unknown, the order of rules, the index held against a plain walk over random
+ * rules and devices, and the explanation that people get, word for word.
  */
 
 #include "base/strutil.h"
@@ -13,7 +13,7 @@
 static Policy *must_compile(const char *text) {
         PolicyProblems problems;
         Policy *p = NULL;
-        int r = policy_compile(&(PolicyText) { "p.json", text, strlen(text), 0 }, 1, NULL, &problems,
+        int r = policy_compile(&(PolicyText){ "p.json", text, strlen(text), 0 }, 1, NULL, &problems,
                                &p);
 
         if (r < 0 && problems.n > 0)
@@ -42,9 +42,14 @@ static void card_init(Card *c) {
                 .dsn = UINT64_C(0x00154dffff130ca8),
         };
         c->physfn = (PciConfigFacts) { .has_pasid = true, .has_pri = true };
-        c->subject = (PolicySubject) {
-                .facts = &c->facts, .config = &c->config, .physfn_config = &c->physfn,
-                .port_path = "0000:00/03.1/00.0", .slot = "GPU3", .label = "Riser 1", .driver = "nvidia",
+        c->subject = (PolicySubject){
+                .facts = &c->facts,
+                .config = &c->config,
+                .physfn_config = &c->physfn,
+                .port_path = "0000:00/03.1/00.0",
+                .slot = "GPU3",
+                .label = "Riser 1",
+                .driver = "nvidia",
         };
 }
 
@@ -80,7 +85,8 @@ static const struct {
         { "address", "\"0000:41:00.0\"", "\"0000:42:00.0\"", "\"0000:41\"" },
         { "address", "\"41:00.0\"", "\"41:00.1\"", "\"gpu\"" },
         { "address", "\"0000:4?:*\"", "\"0001:*\"", "\"\"" },
-        { "address", "[\"42:00.0\",\"0000:4[01]:00.*\"]", "[\"42:00.0\",\"0000:4[23]:00.*\"]", "7" },
+        { "address", "[\"42:00.0\",\"0000:4[01]:00.*\"]", "[\"42:00.0\",\"0000:4[23]:00.*\"]",
+          "7" },
         { "driver", "\"nv*\"", "\"nouveau\"", "{}" },
         { "slot", "\"GPU*\"", "\"NIC*\"", "\"\"" },
         { "label", "\"Riser ?\"", "\"Embedded*\"", "\"\\u0001\"" },
@@ -88,7 +94,8 @@ static const struct {
 };
 
 static char *one_rule(const char *key, const char *value) {
-        return strjoinf("{\"version\":1,\"rules\":[{\"name\":\"r\",\"match\":{\"%s\":%s}}]}", key, value);
+        return strjoinf("{\"version\":1,\"rules\":[{\"name\":\"r\",\"match\":{\"%s\":%s}}]}", key,
+                        value);
 }
 
 static bool fits(const char *key, const char *value, const Card *c) {
@@ -107,8 +114,9 @@ START_TEST(test_selector) {
         card_init(&c);
         ck_assert_msg(fits(selectors[_i].key, selectors[_i].fits, &c), "%s", selectors[_i].fits);
         ck_assert_msg(!fits(selectors[_i].key, selectors[_i].not, &c), "%s", selectors[_i].not);
-        ck_assert_int_eq(policy_compile(&(PolicyText) { "p", text, strlen(text), 0 }, 1, NULL, &problems, &p),
-                         -EBADMSG);
+        ck_assert_int_eq(
+                policy_compile(&(PolicyText){ "p", text, strlen(text), 0 }, 1, NULL, &problems, &p),
+                -EBADMSG);
         ck_assert_uint_eq(problems.n, 1);
         policy_problems_done(&problems);
 }
@@ -123,8 +131,9 @@ START_TEST(test_selector_table) {
                 ck_assert_msg(found, "no test for %s", policy_selector_info(s)->name);
         }
         for (PciKind k = 0; k < _PCI_KIND_MAX; k++) /* a word for each kind */
-                ck_assert_str_eq(policy_word_of(policy_selector_info(POLICY_SELECTOR_KIND)->words, k)->text,
-                                 pci_kind_to_string(k));
+                ck_assert_str_eq(
+                        policy_word_of(policy_selector_info(POLICY_SELECTOR_KIND)->words, k)->text,
+                        pci_kind_to_string(k));
 }
 END_TEST
 
@@ -151,7 +160,8 @@ START_TEST(test_unknown) {
         ck_assert(!policy_fact_number(&c.subject, _POLICY_SELECTOR_INVALID, &number));
         ck_assert(!policy_fact_number(&c.subject, 999, &number));
         for (PolicySelector s = 0; s < _POLICY_SELECTOR_MAX; s++) { /* a number or a text */
-                if (policy_selector_info(s)->type == POLICY_SELECT_GLOB && s != POLICY_SELECTOR_ADDRESS)
+                if (policy_selector_info(s)->type == POLICY_SELECT_GLOB &&
+                    s != POLICY_SELECTOR_ADDRESS)
                         ck_assert(!policy_fact_number(&c.subject, s, &number));
         }
 }
@@ -161,11 +171,20 @@ START_TEST(test_capabilities) {
         Card c;
 
         card_init(&c);
-        c.config = (PciConfigFacts) { .has_pasid = true, .has_pri = true, .has_acs = true, .has_msi = true,
-                                      .has_sriov = true, .n_rebar = 1, .is_cxl = true, .is_ccix = true,
-                                      .has_af = true, .af_capabilities = 2 };
-        ck_assert(fits("needs",
-                       "[\"pasid\",\"pri\",\"acs\",\"msi\",\"sriov\",\"rebar\",\"cxl\",\"ccix\",\"flr\"]", &c));
+        c.config = (PciConfigFacts){ .has_pasid = true,
+                                     .has_pri = true,
+                                     .has_acs = true,
+                                     .has_msi = true,
+                                     .has_sriov = true,
+                                     .n_rebar = 1,
+                                     .is_cxl = true,
+                                     .is_ccix = true,
+                                     .has_af = true,
+                                     .af_capabilities = 2 };
+        ck_assert(fits(
+                "needs",
+                "[\"pasid\",\"pri\",\"acs\",\"msi\",\"sriov\",\"rebar\",\"cxl\",\"ccix\",\"flr\"]",
+                &c));
         ck_assert(fits("kind", "\"cxl\"", &c));
         ck_assert(fits("kind", "[\"cxl\",\"gpu\"]", &c));
         c.config.af_capabilities = 1;
@@ -187,7 +206,8 @@ START_TEST(test_order) {
                 "{\"version\":1,\"rules\":["
                 "{\"name\":\"0\",\"match\":{\"slot\":\"NIC*\"}},"
                 "{\"name\":\"1\",\"match\":{\"address\":\"41:00.0\",\"vendor\":\"8086\"}},"
-                "{\"name\":\"2\",\"match\":{\"class\":\"03\",\"driver\":\"nvidia\",\"vendor\":\"10de\","
+                "{\"name\":\"2\",\"match\":{\"class\":\"03\",\"driver\":\"nvidia\",\"vendor\":"
+                "\"10de\","
                 "\"device\":\"2230\"}},"
                 "{\"name\":\"3\",\"match\":{\"kind\":\"gpu\"}},"
                 "{\"name\":\"4\",\"match\":{}}]}");
@@ -252,7 +272,8 @@ static void add_random_rule(StrBuf *b, unsigned i, uint64_t *seed) {
         if (draw(seed, 4) == 0)
                 strbuf_addf(b, ",\"kind\":%s", draw(seed, 2) ? "\"gpu\"" : "[\"nic\",\"cxl\"]");
         if (draw(seed, 3) == 0)
-                strbuf_addf(b, ",\"address\":%s", draw(seed, 2) ? "\"00:01.0\"" : "[\"00:02.0\",\"0000:00:0?.1\"]");
+                strbuf_addf(b, ",\"address\":%s",
+                            draw(seed, 2) ? "\"00:01.0\"" : "[\"00:02.0\",\"0000:00:0?.1\"]");
         if (draw(seed, 4) == 0)
                 strbuf_add(b, ",\"sriov\":\"vf\"");
         strbuf_add(b, "}}");
@@ -260,7 +281,8 @@ static void add_random_rule(StrBuf *b, unsigned i, uint64_t *seed) {
 
 static void random_card(Card *c, uint64_t *seed) {
         card_init(c);
-        c->facts.address = (PciAddress) { .slot = (uint8_t) draw(seed, 4), .function = (uint8_t) draw(seed, 2) };
+        c->facts.address = (PciAddress){ .slot = (uint8_t) draw(seed, 4),
+                                         .function = (uint8_t) draw(seed, 2) };
         c->facts.vendor = (uint16_t) (0x1000 + draw(seed, 6));
         c->facts.device = (uint16_t) draw(seed, 4);
         c->facts.class_code = draw(seed, 2) ? 0x030000 : 0x020000;
@@ -309,11 +331,13 @@ START_TEST(test_explain) {
                 "{\"name\":\"nic\",\"match\":{\"class\":[\"0200\",\"03\"],\"vendor\":\"8086\","
                 "\"dsn\":\"0000000000000001\",\"needs\":[\"ats\",\"acs\"],\"numa-node\":\"none\","
                 "\"address\":[\"42:00.0\",\"0000:43:*\"],\"kind\":\"nic\",\"slot\":\"NIC?\"}},\n"
-                "{\"name\":\"gpu\",\"match\":{\"class\":\"03\"},\"owners\":[\"vm-*\"],\"ats\":\"deny\"},\n"
+                "{\"name\":\"gpu\",\"match\":{\"class\":\"03\"},\"owners\":[\"vm-*\"],\"ats\":"
+                "\"deny\"},\n"
                 "{\"name\":\"rest\",\"match\":{}}],\n"
                 "\"defaults\":{\"limit\":3}}");
         const PolicyAsk ask = { .owner = "vm-1", .manager = true };
-        _cleanup_free_ char *walk = NULL, *ats = NULL, *limit = NULL, *bar = NULL, *owner = NULL, *holds = NULL;
+        _cleanup_free_
+        char *walk = NULL, *ats = NULL, *limit = NULL, *bar = NULL, *owner = NULL, *holds = NULL;
         _cleanup_json_ Json *j = NULL, *defaults = NULL;
         Card c;
 
@@ -323,31 +347,39 @@ START_TEST(test_explain) {
         j = policy_explain(p, &c.subject, &ask);
         walk = json_to_text(json_get(j, "rules"), false);
         ck_assert_str_eq(
-                walk,
-                "[{\"rule\":\"nic\",\"file\":\"p.json\",\"line\":3,\"pointer\":\"/rules/0\","
-                "\"matched\":false,\"failed\":["
-                "{\"key\":\"vendor\",\"wanted\":\"8086\",\"found\":\"10de\"},"
-                "{\"key\":\"kind\",\"wanted\":\"nic\",\"found\":\"gpu\"},"
-                "{\"key\":\"numa-node\",\"wanted\":\"none\",\"found\":1},"
-                "{\"key\":\"needs\",\"wanted\":[\"ats\",\"acs\"],\"found\":[\"ats\",\"flr\",\"aer\",\"msix\",\"dsn\"]},"
-                "{\"key\":\"dsn\",\"wanted\":\"00-00-00-00-00-00-00-01\",\"found\":\"00-15-4d-ff-ff-13-0c-a8\"},"
-                "{\"key\":\"address\",\"wanted\":[\"0000:42:00.0\",\"0000:43:*\"],\"found\":\"0000:41:00.0\"},"
-                "{\"key\":\"slot\",\"wanted\":\"NIC?\",\"found\":null}]},"
-                "{\"rule\":\"gpu\",\"file\":\"p.json\",\"line\":4,\"pointer\":\"/rules/1\","
-                "\"matched\":true,\"failed\":[]}]");
+                walk, "[{\"rule\":\"nic\",\"file\":\"p.json\",\"line\":3,\"pointer\":\"/rules/0\","
+                      "\"matched\":false,\"failed\":["
+                      "{\"key\":\"vendor\",\"wanted\":\"8086\",\"found\":\"10de\"},"
+                      "{\"key\":\"kind\",\"wanted\":\"nic\",\"found\":\"gpu\"},"
+                      "{\"key\":\"numa-node\",\"wanted\":\"none\",\"found\":1},"
+                      "{\"key\":\"needs\",\"wanted\":[\"ats\",\"acs\"],\"found\":[\"ats\",\"flr\","
+                      "\"aer\",\"msix\",\"dsn\"]},"
+                      "{\"key\":\"dsn\",\"wanted\":\"00-00-00-00-00-00-00-01\",\"found\":\"00-15-"
+                      "4d-ff-ff-13-0c-a8\"},"
+                      "{\"key\":\"address\",\"wanted\":[\"0000:42:00.0\",\"0000:43:*\"],\"found\":"
+                      "\"0000:41:00.0\"},"
+                      "{\"key\":\"slot\",\"wanted\":\"NIC?\",\"found\":null}]},"
+                      "{\"rule\":\"gpu\",\"file\":\"p.json\",\"line\":4,\"pointer\":\"/rules/1\","
+                      "\"matched\":true,\"failed\":[]}]");
         holds = json_to_text(json_get(j, "holds"), false);
-        ck_assert_str_eq(holds, "{\"rule\":\"gpu\",\"file\":\"p.json\",\"line\":4,\"pointer\":\"/rules/1\"}");
+        ck_assert_str_eq(
+                holds,
+                "{\"rule\":\"gpu\",\"file\":\"p.json\",\"line\":4,\"pointer\":\"/rules/1\"}");
         ats = json_to_text(json_get(json_get(j, "settings"), "ats"), false);
-        ck_assert_str_eq(ats, "{\"value\":\"deny\",\"origin\":\"rule \\\"gpu\\\" (p.json:4, /rules/1/ats)\","
-                              "\"force\":\"refuses\",\"note\":\"ATS is not switched off per device from user space: "
-                              "a device that has it is refused.\"}");
+        ck_assert_str_eq(
+                ats, "{\"value\":\"deny\",\"origin\":\"rule \\\"gpu\\\" (p.json:4, /rules/1/ats)\","
+                     "\"force\":\"refuses\",\"note\":\"ATS is not switched off per device from "
+                     "user space: "
+                     "a device that has it is refused.\"}");
         limit = json_to_text(json_get(json_get(json_get(j, "settings"), "limit"), "origin"), false);
         ck_assert_str_eq(limit, "\"defaults (p.json:6, /defaults/limit)\"");
-        bar = json_to_text(json_get(json_get(json_get(j, "settings"), "bars.2.size"), "force"), false);
+        bar = json_to_text(json_get(json_get(json_get(j, "settings"), "bars.2.size"), "force"),
+                           false);
         ck_assert_str_eq(bar, "\"refuses\"");
         owner = json_to_text(json_get(j, "owner"), false);
-        ck_assert_str_eq(owner, "{\"owner\":\"vm-1\",\"granted\":true,\"origin\":\"rule \\\"gpu\\\" "
-                                "(p.json:4, /rules/1/owners)\"}");
+        ck_assert_str_eq(owner,
+                         "{\"owner\":\"vm-1\",\"granted\":true,\"origin\":\"rule \\\"gpu\\\" "
+                         "(p.json:4, /rules/1/owners)\"}");
         ck_assert_uint_eq(json_length(json_get(j, "settings")), _POLICY_KEY_MAX);
         c.facts.class_code = 0x020000;
         defaults = policy_explain(p, &c.subject, NULL);
@@ -365,7 +397,8 @@ START_TEST(test_explain_defaults) {
         c.facts.class_code = 0xff0000;
         j = policy_explain(p, &c.subject, &(PolicyAsk) { .owner = "x" });
         ck_assert_uint_eq(json_length(json_get(j, "rules")), 0);
-        ck_assert_str_eq(json_string(json_get(json_get(json_get(j, "settings"), "ats"), "origin")), "built in");
+        ck_assert_str_eq(json_string(json_get(json_get(json_get(j, "settings"), "ats"), "origin")),
+                         "built in");
         ck_assert_str_eq(json_string(json_get(json_get(j, "holds"), "file")), "built-in");
         ck_assert_ptr_null(json_get(json_get(j, "holds"), "line"));
 }

@@ -116,12 +116,15 @@ static const struct {
         const char *place; /* below the key's pointer, of both problems */
 } keys[] = {
         { POLICY_KEY_ASSIGN, "\"deny\"", NULL, "true", "\"maybe\"", "" },
-        { POLICY_KEY_OWNERS, "[\"vm-*\",{\"owner\":\"t-*\",\"users\":[\"alice\",7],\"groups\":[\"vm-admins\"]}]",
-          "[\"vm-*\",{\"owner\":\"t-*\",\"users\":[1001,7],\"groups\":[2001]}]", "[7]", "[\"\"]", "/0" },
+        { POLICY_KEY_OWNERS,
+          "[\"vm-*\",{\"owner\":\"t-*\",\"users\":[\"alice\",7],\"groups\":[\"vm-admins\"]}]",
+          "[\"vm-*\",{\"owner\":\"t-*\",\"users\":[1001,7],\"groups\":[2001]}]", "[7]", "[\"\"]",
+          "/0" },
         { POLICY_KEY_OWNERS, "null", NULL, "\"vm-*\"", "{}", "" },
         { POLICY_KEY_OWNERS, "[]", NULL, "[{\"users\":[]}]", "[{}]", "/0" },
         { POLICY_KEY_OWNERS, "[{\"owner\":\"a\",\"users\":[],\"groups\":[]}]", "[\"a\"]",
-          "[{\"owner\":\"a\",\"users\":[true]}]", "[{\"owner\":\"a\",\"users\":[\"bob\"]}]", "/0/users/0" },
+          "[{\"owner\":\"a\",\"users\":[true]}]", "[{\"owner\":\"a\",\"users\":[\"bob\"]}]",
+          "/0/users/0" },
         { POLICY_KEY_OWNERS, "[\"*\"]", NULL, "[{\"owner\":\"a\",\"groups\":\"x\"}]",
           "[{\"owner\":\"a\",\"groups\":7}]", "/0/groups" },
         { POLICY_KEY_LIMIT, "4", NULL, "\"4\"", "-1", "" },
@@ -156,10 +159,12 @@ static const struct {
         { POLICY_KEY_CLEAN_READY, "\"60min\"", "\"1h\"", "[]", "\"61min\"", "" },
         { POLICY_KEY_CLEAN_HOOKS, "[\"a.sh\",\"b\"]", NULL, "[7]", "[\"../x\"]", "/0" },
         { POLICY_KEY_CLEAN_HOOKS, "[]", NULL, "\"a\"",
-          "[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]", "" },
+          "[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]",
+          "" },
         { POLICY_KEY_CLEAN_HOOKS, "[\"-\"]", NULL, "[null]", "[\".x\"]", "/0" },
         { POLICY_KEY_CORRECTABLE_RATE, "\"100/min\"", NULL, "100", "\"100\"", "" },
-        { POLICY_KEY_CORRECTABLE_THEN, "[\"rate-limit\",\"degrade\"]", NULL, "[null]", "[\"panic\"]", "/0" },
+        { POLICY_KEY_CORRECTABLE_THEN, "[\"rate-limit\",\"degrade\"]", NULL, "[null]",
+          "[\"panic\"]", "/0" },
         { POLICY_KEY_NON_FATAL_RATE, "\"3/h\"", NULL, "{}", "\"0/h\"", "" },
         { POLICY_KEY_NON_FATAL_THEN, "[]", NULL, "7", "\"\"", "" },
         { POLICY_KEY_FATAL_RATE, "\"none\"", NULL, "true", "\"1/y\"", "" },
@@ -191,7 +196,9 @@ START_TEST(test_key_good) {
         ck_assert_str_eq(r->pointer, "/rules/0");
         if (policy_key_info(keys[_i].key)->refuses) {
                 ck_assert_ptr_nonnull(r->origins[keys[_i].key]);
-                ck_assert_int_eq(strncmp(r->origins[keys[_i].key], "rule \"r\" (p.json:1, /rules/0/", 29), 0);
+                ck_assert_int_eq(
+                        strncmp(r->origins[keys[_i].key], "rule \"r\" (p.json:1, /rules/0/", 29),
+                        0);
         }
         own = value_text(json_get(j, "defaults"), path); /* of others nothing is seen there */
         free(own);
@@ -289,47 +296,58 @@ static const struct {
         { "{\"version\": 1, }", "", "'}'", "JSON", 1, 16 },
         { "{\"version\": 1, \x01}", "", "byte 0x01", "JSON", 1, 16 },
         { "{\"version\": 1, \"$schema\": \"\xff\"}", "", "not UTF-8", "JSON", 1, 29 },
-        { "{\"version\": 1, \"version\": 1}", "", "a key that the object has already", "JSON", 1, 16 },
+        { "{\"version\": 1, \"version\": 1}", "", "a key that the object has already", "JSON", 1,
+          16 },
         { "[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]", "", "too many containers", "at most 16", 1, 17 },
         { "7", "", "7", "an object", 1, 1 },
         { "{}", "", "an object", "\"version\": 1", 1, 1 },
         { "{\"version\": 2}", "/version", "2", "1", 1, 13 },
         { "{\"version\": \"1\"}", "/version", "\"1\"", "1", 1, 13 },
         { "{\"version\": 1, \"$schema\": 7}", "/$schema", "7", "schema", 1, 27 },
-        { "{\"version\": 1, \"ruels\": []}", "/ruels", "an unknown key", "did you mean \"rules\"?", 1, 16 },
-        { "{\"version\": 1, \"a/b~c\": [1, 2]}", "/a~1b~0c", "an unknown key", "one of \"$schema\"", 1, 16 },
+        { "{\"version\": 1, \"ruels\": []}", "/ruels", "an unknown key", "did you mean \"rules\"?",
+          1, 16 },
+        { "{\"version\": 1, \"a/b~c\": [1, 2]}", "/a~1b~0c", "an unknown key", "one of \"$schema\"",
+          1, 16 },
         { "{\"version\": 1, \"rules\": {}}", "/rules", "an object", "an array of rules", 1, 25 },
         { "{\"version\": 1, \"rules\": [\n7]}", "/rules/0", "7", "an object", 2, 1 },
-        { "{\"version\": 1, \"rules\": [{\"match\": {}}]}", "/rules/0", "an object", "\"name\"", 1, 26 },
-        { "{\"version\": 1, \"rules\": [{\"name\": \"a\"}]}", "/rules/0", "an object", "\"match\"", 1, 26 },
-        { "{\"version\": 1, \"rules\": [{\"name\": \"\", \"match\": {}}]}", "/rules/0/name", "\"\"", "a name", 1, 35 },
-        { "{\"version\": 1, \"rules\": [{\"name\": 7, \"match\": {}}]}", "/rules/0/name", "7", "a name", 1, 35 },
-        { "{\"version\": 1, \"rules\": [{\"name\": \"a\\u001b[31m\", \"match\": {}}]}", "/rules/0/name",
-          "\"a\\x1b[31m\"", "a name", 1, 35 },
-        { "{\"version\": 1, \"rules\": [{\"name\": \"a\", \"match\": {}},\n{\"name\": \"a\", \"match\": {}}]}",
+        { "{\"version\": 1, \"rules\": [{\"match\": {}}]}", "/rules/0", "an object", "\"name\"", 1,
+          26 },
+        { "{\"version\": 1, \"rules\": [{\"name\": \"a\"}]}", "/rules/0", "an object", "\"match\"",
+          1, 26 },
+        { "{\"version\": 1, \"rules\": [{\"name\": \"\", \"match\": {}}]}", "/rules/0/name", "\"\"",
+          "a name", 1, 35 },
+        { "{\"version\": 1, \"rules\": [{\"name\": 7, \"match\": {}}]}", "/rules/0/name", "7",
+          "a name", 1, 35 },
+        { "{\"version\": 1, \"rules\": [{\"name\": \"a\\u001b[31m\", \"match\": {}}]}",
+          "/rules/0/name", "\"a\\x1b[31m\"", "a name", 1, 35 },
+        { "{\"version\": 1, \"rules\": [{\"name\": \"a\", \"match\": {}},\n{\"name\": \"a\", "
+          "\"match\": {}}]}",
           "/rules/1/name", "\"a\"", "no other rule has: p.json:1", 2, 10 },
-        { "{\"version\": 1, \"rules\": [{\"name\": \"a\", \"match\": []}]}", "/rules/0/match", "an array of 0",
-          "{} for every device", 1, 49 },
+        { "{\"version\": 1, \"rules\": [{\"name\": \"a\", \"match\": []}]}", "/rules/0/match",
+          "an array of 0", "{} for every device", 1, 49 },
         { "{\"version\": 1, \"rules\": [{\"name\": \"a\", \"match\": {\"vendro\": \"8086\"}}]}",
           "/rules/0/match/vendro", "an unknown key", "did you mean \"vendor\"?", 1, 50 },
-        { "{\"version\": 1, \"rules\": [{\"name\": \"a\", \"match\": {}, \"asign\": \"deny\"}]}", "/rules/0/asign",
-          "an unknown key", "did you mean \"assign\"?", 1, 53 },
+        { "{\"version\": 1, \"rules\": [{\"name\": \"a\", \"match\": {}, \"asign\": \"deny\"}]}",
+          "/rules/0/asign", "an unknown key", "did you mean \"assign\"?", 1, 53 },
         { "{\"version\": 1, \"defaults\": []}", "/defaults", "an array of 0", "an object", 1, 28 },
         { "{\"version\": 1, \"defaults\": {\"name\": \"a\"}}", "/defaults/name", "an unknown key",
           "one of \"assign\"", 1, 29 },
-        { "{\"version\": 1, \"defaults\": {\"iommu\": \"dma\"}}", "/defaults/iommu", "\"dma\"", "an object", 1, 38 },
-        { "{\"version\": 1, \"defaults\": {\"iommu\": {\"coherant\": \"any\"}}}", "/defaults/iommu/coherant",
-          "an unknown key", "did you mean \"coherent\"?", 1, 39 },
-        { "{\"version\": 1, \"defaults\": {\"bars\": {\"6\": {}}}}", "/defaults/bars/6", "an unknown key",
-          "one of \"unassigned\", \"0\", \"1\"", 1, 38 },
-        { "{\"version\": 1, \"defaults\": {\"errors\": {\"fatal\": {\"rate\": \"1/h\", \"count\": \"2/h\"}}}}",
+        { "{\"version\": 1, \"defaults\": {\"iommu\": \"dma\"}}", "/defaults/iommu", "\"dma\"",
+          "an object", 1, 38 },
+        { "{\"version\": 1, \"defaults\": {\"iommu\": {\"coherant\": \"any\"}}}",
+          "/defaults/iommu/coherant", "an unknown key", "did you mean \"coherent\"?", 1, 39 },
+        { "{\"version\": 1, \"defaults\": {\"bars\": {\"6\": {}}}}", "/defaults/bars/6",
+          "an unknown key", "one of \"unassigned\", \"0\", \"1\"", 1, 38 },
+        { "{\"version\": 1, \"defaults\": {\"errors\": {\"fatal\": {\"rate\": \"1/h\", \"count\": "
+          "\"2/h\"}}}}",
           "/defaults/errors/fatal/count", "\"count\"", "either \"rate\" or \"count\"", 1, 65 },
         { "{\"version\": 1, \"defaults\": {\"owners\": [{\"owner\": \"a\", \"user\": []}]}}",
           "/defaults/owners/0/user", "an unknown key", "\"users\"", 1, 55 },
-        { "{\"version\": 1, \"defaults\": {\"ats\": null}}", "/defaults/ats", "null", "\"allow\", \"deny\"", 1, 36 },
+        { "{\"version\": 1, \"defaults\": {\"ats\": null}}", "/defaults/ats", "null",
+          "\"allow\", \"deny\"", 1, 36 },
         { "{\"version\": 1, \"defaults\": {\"driver\": "
-          "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}}", "/defaults/driver",
-          "…", "driver", 1, 39 },
+          "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}}",
+          "/defaults/driver", "…", "driver", 1, 39 },
 };
 
 START_TEST(test_refusal) {
@@ -338,7 +356,8 @@ START_TEST(test_refusal) {
 
         must_refuse(refusals[_i].text, refusals[_i].pointer, refusals[_i].expected);
         ck_assert_int_eq(compile(refusals[_i].text, &problems, &p), -EBADMSG);
-        ck_assert_msg(strstr(problems.items[0].found, refusals[_i].found), "found %s", problems.items[0].found);
+        ck_assert_msg(strstr(problems.items[0].found, refusals[_i].found), "found %s",
+                      problems.items[0].found);
         ck_assert_uint_eq(problems.items[0].line, refusals[_i].line);
         ck_assert_uint_eq(problems.items[0].column, refusals[_i].column);
         policy_problems_done(&problems);
@@ -347,16 +366,22 @@ END_TEST
 
 /* All that is wrong, in order of the text, of all files. */
 START_TEST(test_all_problems) {
-        const char *first = "{ \"rules\": [ { \"name\": \"a\", \"match\": { \"class\": \"3\" },\n \"ats\": 1 } ],\n"
+        const char *first = "{ \"rules\": [ { \"name\": \"a\", \"match\": { \"class\": \"3\" },\n "
+                            "\"ats\": 1 } ],\n"
                             " \"defaults\": { \"p2p\": 2 } }";
         const PolicyText texts[] = {
                 { "a.json", first, strlen(first), 0 },
                 { "b.json", NULL, 0, -ELOOP },
                 { "c.json", "{", 1, 0 },
         };
-        static const struct { const char *file; unsigned line; const char *pointer; } wanted[] = {
-                { "a.json", 1, "" }, { "a.json", 1, "/rules/0/match/class" }, { "a.json", 2, "/rules/0/ats" },
-                { "a.json", 3, "/defaults/p2p" }, { "b.json", 0, "" }, { "c.json", 1, "" },
+        static const struct { const char *file; unsigned line; const char *pointer;
+        } wanted[] = {
+                { "a.json", 1, "" },
+                { "a.json", 1, "/rules/0/match/class" },
+                { "a.json", 2, "/rules/0/ats" },
+                { "a.json", 3, "/defaults/p2p" },
+                { "b.json", 0, "" },
+                { "c.json", 1, "" },
         };
         PolicyProblems problems;
         Policy *p = NULL;
@@ -372,8 +397,9 @@ START_TEST(test_all_problems) {
         }
         ck_assert_ptr_nonnull(strstr(problems.items[4].found, "symbolic links"));
         text = policy_problem_to_string(problems.items + 1);
-        ck_assert_str_eq(text, "a.json:1:49: /rules/0/match/class: found \"3\", expected two, four or six "
-                               "hexadecimal digits");
+        ck_assert_str_eq(
+                text, "a.json:1:49: /rules/0/match/class: found \"3\", expected two, four or six "
+                      "hexadecimal digits");
         j = policy_problems_to_json(&problems);
         ck_assert_uint_eq(json_length(j), problems.n);
         ck_assert_ptr_null(json_get(json_at(j, 4), "line"));
@@ -418,7 +444,8 @@ START_TEST(test_too_much) {
         strbuf_add(&b, "]}");
         must_refuse(b.data, "/rules/8192", "at most 8192 rules");
 
-        list[0] = (PolicyText) { "big.json", calloc(1, POLICY_FILE_MAX + 1), POLICY_FILE_MAX + 1, 0 };
+        list[0] =
+                (PolicyText){ "big.json", calloc(1, POLICY_FILE_MAX + 1), POLICY_FILE_MAX + 1, 0 };
         ck_assert_ptr_nonnull(list[0].text);
         ck_assert_int_eq(policy_compile(list, 1, NULL, &problems, &p), -EBADMSG);
         ck_assert_str_eq(problems.items[0].found, "a text that is too large");
@@ -429,9 +456,11 @@ END_TEST
 
 /* Cut at each byte it is refused or, never, taken for something else. */
 START_TEST(test_truncated) {
-        const char *whole = "{\"version\":1,\"rules\":[{\"name\":\"a\",\"match\":{\"vendor\":[\"8086\",\"10de\"]},"
-                            "\"iommu\":{\"domain\":\"dma\"},\"owners\":[{\"owner\":\"x\",\"users\":[1]}]}],"
-                            "\"defaults\":{\"ats\":\"deny\"}}";
+        const char *whole =
+                "{\"version\":1,\"rules\":[{\"name\":\"a\",\"match\":{\"vendor\":[\"8086\","
+                "\"10de\"]},"
+                "\"iommu\":{\"domain\":\"dma\"},\"owners\":[{\"owner\":\"x\",\"users\":[1]}]}],"
+                "\"defaults\":{\"ats\":\"deny\"}}";
 
         for (size_t n = 0; n < strlen(whole); n++) {
                 _cleanup_free_ char *cut = strndup(whole, n);
@@ -458,16 +487,19 @@ START_TEST(test_defaults) {
         const PolicyRule *r;
 
         memcpy(list, texts, sizeof(list));
-        list[0].text = "{\"version\":1,\"rules\":[{\"name\":\"a\",\"match\":{\"vendor\":\"8086\"},\"limit\":2}],"
+        list[0].text = "{\"version\":1,\"rules\":[{\"name\":\"a\",\"match\":{\"vendor\":\"8086\"},"
+                       "\"limit\":2}],"
                        "\"defaults\":{\"limit\":5,\"ats\":\"deny\",\"clean\":{\"hooks\":[\"h\"]}}}";
-        list[1].text = "// nothing but a comment and\n{\"version\":1,\"defaults\":{\"ats\":\"allow\","
-                       "\"iommu\":{\"coherent\":\"required\"}}}";
+        list[1].text =
+                "// nothing but a comment and\n{\"version\":1,\"defaults\":{\"ats\":\"allow\","
+                "\"iommu\":{\"coherent\":\"required\"}}}";
         list[2].text = "{\"version\":1,\"rules\":[{\"name\":\"b\",\"match\":{}}]}";
         for (size_t i = 0; i < 3; i++)
                 list[i].size = strlen(list[i].text);
         ck_assert_int_eq(policy_compile(list, 3, NULL, &problems, &p), 0);
         ck_assert_uint_eq(policy_n_rules(p), 2);
-        r = policy_rule_at(p, 0); /* its own, then the later file's, then the earlier one's, then built in */
+        r = policy_rule_at(
+                p, 0); /* its own, then the later file's, then the earlier one's, then built in */
         ck_assert_uint_eq(r->settings.limit, 2);
         ck_assert(!r->settings.ats_deny);
         ck_assert(r->settings.coherent_required);
@@ -475,7 +507,8 @@ START_TEST(test_defaults) {
         ck_assert_uint_eq(r->settings.release_grace, 30000000);
         ck_assert_str_eq(r->origins[POLICY_KEY_LIMIT], "rule \"a\" (10.json:1, /rules/0/limit)");
         ck_assert_str_eq(r->origins[POLICY_KEY_ATS], "defaults (20.json:2, /defaults/ats)");
-        ck_assert_str_eq(r->origins[POLICY_KEY_IOMMU_COHERENT], "defaults (20.json:2, /defaults/iommu/coherent)");
+        ck_assert_str_eq(r->origins[POLICY_KEY_IOMMU_COHERENT],
+                         "defaults (20.json:2, /defaults/iommu/coherent)");
         ck_assert_ptr_null(r->origins[POLICY_KEY_ASSIGN]);
         r = policy_rule_at(p, 1);
         ck_assert_uint_eq(r->settings.limit, 5);
@@ -490,7 +523,8 @@ END_TEST
 
 /* The same files have the same hash; any other byte, name or order another one. */
 START_TEST(test_hash) {
-        PolicyText list[2] = { { "a", "{\"version\":1}", 13, 0 }, { "b", "{\"version\":1 }", 14, 0 } };
+        PolicyText list[2] = { { "a", "{\"version\":1}", 13, 0 },
+                               { "b", "{\"version\":1 }", 14, 0 } };
         uint64_t seen[4];
         PolicyProblems problems;
 
@@ -517,7 +551,8 @@ END_TEST
 /* Everything the schema lists is a key of the table, and the other way round. */
 START_TEST(test_schema) {
         _cleanup_json_ Json *schema = policy_schema(), *table = policy_keys();
-        Json *rule = json_get(json_get(json_get(json_get(schema, "properties"), "rules"), "items"), "properties");
+        Json *rule = json_get(json_get(json_get(json_get(schema, "properties"), "rules"), "items"),
+                              "properties");
 
         ck_assert_uint_eq(json_length(table), _POLICY_KEY_MAX);
         for (unsigned k = 0; k < _POLICY_KEY_MAX; k++) {

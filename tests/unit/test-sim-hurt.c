@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What hurts, on the simulated host: steps that fail, take long, hang, do nothing or bind another driver; holders;
- * other tools; cards that come and go; lost events. After each the devices are where they were, or where the report
- * says.
+ * What hurts, on the simulated host: steps that fail, take long, hang, do nothing or bind another
+ * driver; holders; other tools; cards that come and go; lost events. After each the devices are
+ * where they were, or where the report says.
  */
 
 #include "sim-fixture.h"
@@ -14,7 +14,8 @@ static const PciAddress gpu_group[] = { { .bus = 0x41 }, { .bus = 0x41, .functio
 
 /* ---- faults in the way of steps ---- */
 
-/* Steps of fixture_assign_plan() for the NVMe: 0 prove, 1 unbind, 2 override, 3 probe, 4 verify, 5 trial, 6 owner */
+/* Steps of fixture_assign_plan() for the NVMe: 0 prove, 1 unbind, 2 override, 3 probe, 4 verify, 5
+ * trial, 6 owner */
 static const struct {
         StepType step;
         SimFaultKind kind;
@@ -24,13 +25,16 @@ static const struct {
         ErrorCode code;
         const char *steps;
 } faults[] = {
-        { STEP_PROVE_UNHELD, SIM_FAULT_ERROR, EBUSY, HOST_OUTCOME_ROLLED_BACK, -EBUSY, ERROR_BUSY, "+0 !0" },
-        { STEP_UNBIND, SIM_FAULT_ERROR, EIO, HOST_OUTCOME_ROLLED_BACK, -EIO, ERROR_FAILED, "+0 =0 +1 !1 -1" },
-        { STEP_UNBIND, SIM_FAULT_ERROR, EPERM, HOST_OUTCOME_ROLLED_BACK, -EPERM, ERROR_NOT_SUPPORTED,
+        { STEP_PROVE_UNHELD, SIM_FAULT_ERROR, EBUSY, HOST_OUTCOME_ROLLED_BACK, -EBUSY, ERROR_BUSY,
+          "+0 !0" },
+        { STEP_UNBIND, SIM_FAULT_ERROR, EIO, HOST_OUTCOME_ROLLED_BACK, -EIO, ERROR_FAILED,
           "+0 =0 +1 !1 -1" },
-        { STEP_UNBIND, SIM_FAULT_NO_EFFECT, 0, HOST_OUTCOME_ROLLED_BACK, -EBADE, ERROR_FAILED, "+0 =0 +1 !1 -1" },
-        { STEP_SET_OVERRIDE, SIM_FAULT_ERROR, EINVAL, HOST_OUTCOME_ROLLED_BACK, -EINVAL, ERROR_FAILED,
-          "+0 =0 +1 =1 +2 !2 -2 -1" },
+        { STEP_UNBIND, SIM_FAULT_ERROR, EPERM, HOST_OUTCOME_ROLLED_BACK, -EPERM,
+          ERROR_NOT_SUPPORTED, "+0 =0 +1 !1 -1" },
+        { STEP_UNBIND, SIM_FAULT_NO_EFFECT, 0, HOST_OUTCOME_ROLLED_BACK, -EBADE, ERROR_FAILED,
+          "+0 =0 +1 !1 -1" },
+        { STEP_SET_OVERRIDE, SIM_FAULT_ERROR, EINVAL, HOST_OUTCOME_ROLLED_BACK, -EINVAL,
+          ERROR_FAILED, "+0 =0 +1 =1 +2 !2 -2 -1" },
         { STEP_SET_OVERRIDE, SIM_FAULT_NO_EFFECT, 0, HOST_OUTCOME_ROLLED_BACK, -EBADE, ERROR_FAILED,
           "+0 =0 +1 =1 +2 !2 -2 -1" },
         { STEP_PROBE, SIM_FAULT_ERROR, EINVAL, HOST_OUTCOME_ROLLED_BACK, -EINVAL, ERROR_FAILED,
@@ -39,10 +43,10 @@ static const struct {
           "+0 =0 +1 =1 +2 =2 +3 !3 -3 -2 -1" },
         { STEP_PROBE, SIM_FAULT_WRONG_DRIVER, 0, HOST_OUTCOME_ROLLED_BACK, -EBADE, ERROR_FAILED,
           "+0 =0 +1 =1 +2 =2 +3 !3 -3 -2 -1" },
-        { STEP_TRIAL_ATTACH, SIM_FAULT_ERROR, EPERM, HOST_OUTCOME_ROLLED_BACK, -EPERM, ERROR_NOT_VIABLE,
-          "+0 =0 +1 =1 +2 =2 +3 =3 +4 =4 +5 !5 -3 -2 -1" },
-        { STEP_SET_NODE_OWNER, SIM_FAULT_ERROR, EPERM, HOST_OUTCOME_ROLLED_BACK, -EPERM, ERROR_NOT_SUPPORTED,
-          "+0 =0 +1 =1 +2 =2 +3 =3 +4 =4 +5 =5 +6 !6 -6 -3 -2 -1" },
+        { STEP_TRIAL_ATTACH, SIM_FAULT_ERROR, EPERM, HOST_OUTCOME_ROLLED_BACK, -EPERM,
+          ERROR_NOT_VIABLE, "+0 =0 +1 =1 +2 =2 +3 =3 +4 =4 +5 !5 -3 -2 -1" },
+        { STEP_SET_NODE_OWNER, SIM_FAULT_ERROR, EPERM, HOST_OUTCOME_ROLLED_BACK, -EPERM,
+          ERROR_NOT_SUPPORTED, "+0 =0 +1 =1 +2 =2 +3 =3 +4 =4 +5 =5 +6 !6 -6 -3 -2 -1" },
         { STEP_VERIFY, SIM_FAULT_DELAY, 0, HOST_OUTCOME_DONE, 0, ERROR_NONE,
           "+0 =0 +1 =1 +2 =2 +3 =3 +4 =4 +5 =5 +6 =6" },
 };
@@ -111,8 +115,10 @@ START_TEST(hang_is_unknown_until_it_ends) {
         ck_assert(host_group_locked(f.host, p->devices[0].group));
         ck_assert_uint_eq(f.n_ended, 0);
         /* Its attributes wait for the driver's lock; the rest of the facts comes. */
-        (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_READ, .devices = &a, .n_devices = 1,
-                                                   .what = HOST_READ_LIVE | HOST_READ_CONFIG });
+        (void) fixture_submit(&f, &(HostRequest){ .type = HOST_REQUEST_READ,
+                                                  .devices = &a,
+                                                  .n_devices = 1,
+                                                  .what = HOST_READ_LIVE | HOST_READ_CONFIG });
         fixture_run(&f, 0);
         ck_assert_int_eq(f.last.error, -ETIMEDOUT);
         ck_assert_uint_eq(f.last.what, HOST_READ_CONFIG);
@@ -153,11 +159,18 @@ static const struct {
         { { .device = { .bus = 0x41 }, .step = STEP_UNBIND, .kind = SIM_FAULT_HANG }, 0 },
         { { .device = { .bus = 0x40 }, .step = STEP_UNBIND, .kind = SIM_FAULT_HANG }, -ENODEV },
         { { .device = { .bus = 0x41 }, .step = _STEP_TYPE_MAX, .kind = SIM_FAULT_HANG }, -EINVAL },
-        { { .device = { .bus = 0x41 }, .step = _STEP_TYPE_INVALID, .kind = SIM_FAULT_HANG }, -EINVAL },
-        { { .device = { .bus = 0x41 }, .step = STEP_UNBIND, .kind = _SIM_FAULT_KIND_MAX }, -EINVAL },
+        { { .device = { .bus = 0x41 }, .step = _STEP_TYPE_INVALID, .kind = SIM_FAULT_HANG },
+          -EINVAL },
+        { { .device = { .bus = 0x41 }, .step = STEP_UNBIND, .kind = _SIM_FAULT_KIND_MAX },
+          -EINVAL },
         { { .device = { .bus = 0x41 }, .step = STEP_UNBIND, .kind = SIM_FAULT_ERROR }, -EINVAL },
-        { { .device = { .bus = 0x41 }, .step = STEP_UNBIND, .kind = SIM_FAULT_ERROR, .error = -EIO }, -EINVAL },
-        { { .device = { .bus = 0x41 }, .step = STEP_UNBIND, .kind = SIM_FAULT_ERROR, .error = EIO }, 0 },
+        { { .device = { .bus = 0x41 },
+            .step = STEP_UNBIND,
+            .kind = SIM_FAULT_ERROR,
+            .error = -EIO },
+          -EINVAL },
+        { { .device = { .bus = 0x41 }, .step = STEP_UNBIND, .kind = SIM_FAULT_ERROR, .error = EIO },
+          0 },
 };
 
 START_TEST(injection_is_checked) {
@@ -208,7 +221,8 @@ START_TEST(release_that_was_done_is_done_again) {
         fixture_init(&f);
         fixture_assign(&f, &a, 1);
         p = fixture_release_plan(&f, a, "nvme", 1000);
-        for (unsigned i = 0; i < 2; i++) { /* the second one after a crash just before its outcome was recorded */
+        for (unsigned i = 0; i < 2;
+             i++) { /* the second one after a crash just before its outcome was recorded */
                 fixture_reset(&f);
                 (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_PLAN, .plan = p,
                                                            .plan_recovery = i > 0 });
@@ -216,8 +230,10 @@ START_TEST(release_that_was_done_is_done_again) {
                 ck_assert_msg(f.outcome == HOST_OUTCOME_DONE, "%s", f.message);
                 ck_assert_str_eq(DRIVER_OF(&f, a), "nvme");
         }
-        (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_READ, .devices = &a, .n_devices = 1,
-                                                   .what = HOST_READ_LIVE });
+        (void) fixture_submit(&f, &(HostRequest){ .type = HOST_REQUEST_READ,
+                                                  .devices = &a,
+                                                  .n_devices = 1,
+                                                  .what = HOST_READ_LIVE });
         fixture_run(&f, 0);
         ck_assert_ptr_null(pci_live_override(f.last.live));
 }
@@ -283,7 +299,8 @@ START_TEST(foreign_unbind_of_a_held_device_waits) {
         fixture_open(&f, gpu_group, 1);
         ck_assert_int_eq(host_sim_rebind(f.host, GPU, "nvidia"), 0);
         fixture_run(&f, 600 * USEC_PER_SEC);
-        ck_assert_str_eq(f.events, "vfio-remove 0000:41:00.0"); /* the early sign, and then nothing */
+        ck_assert_str_eq(f.events,
+                         "vfio-remove 0000:41:00.0"); /* the early sign, and then nothing */
         ck_assert_str_eq(DRIVER_OF(&f, GPU), "vfio-pci");
         fixture_close_fds(&f);
         fixture_run(&f, LONG);
@@ -331,7 +348,8 @@ START_TEST(orderly_removal_waits) {
         ck_assert_int_eq(host_sim_unhold(f.host, a), 0);
         fixture_run(&f, LONG);
         ck_assert(!fixture_has(&f, a));
-        ck_assert_str_eq(f.events, "vfio-remove 0000:45:00.0, unbind 0000:45:00.0, remove 0000:45:00.0");
+        ck_assert_str_eq(f.events,
+                         "vfio-remove 0000:45:00.0, unbind 0000:45:00.0, remove 0000:45:00.0");
         ck_assert_int_eq(host_sim_unhold(f.host, a), -ENOENT);
 }
 END_TEST
@@ -376,8 +394,10 @@ START_TEST(surprise_removal_of_a_held_device) {
         fixture_assign(&f, &a, 1);
         fixture_open(&f, &a, 1);
         ck_assert_int_eq(host_sim_surprise_remove(f.host, a), 0);
-        (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_READ, .devices = &a, .n_devices = 1,
-                                                   .what = HOST_READ_CONFIG });
+        (void) fixture_submit(&f, &(HostRequest){ .type = HOST_REQUEST_READ,
+                                                  .devices = &a,
+                                                  .n_devices = 1,
+                                                  .what = HOST_READ_CONFIG });
         fixture_run(&f, USEC_PER_SEC);
         ck_assert_uint_eq(f.last.config->liveness, PCI_LIVENESS_ABSENT);
         ck_assert(fixture_has(&f, a)); /* the kernel's object stays while somebody holds it */
@@ -391,7 +411,8 @@ START_TEST(card_comes_back) {
         static const char card[] =
                 "{\"address\":\"0000:45:00.0\",\"path\":"
                 "\"pci0000:3c/0000:3c:01.0/0000:3d:00.0/0000:3e:05.0/0000:45:00.0\","
-                "\"attributes\":{\"vendor\":\"0x144d\",\"device\":\"0xa824\",\"class\":\"0x010802\"},"
+                "\"attributes\":{\"vendor\":\"0x144d\",\"device\":\"0xa824\",\"class\":"
+                "\"0x010802\"},"
                 "\"links\":{\"iommu_group\":\"500\",\"driver\":\"nvme\"}}";
         _cleanup_error_ Error err = ERROR_INIT;
         _cleanup_fixture_ Fixture f;
@@ -447,8 +468,8 @@ START_TEST(recovery_of_a_whole_card) {
         ck_assert_uint_eq(f.n_events, 0); /* it only counts */
         ck_assert_int_eq(host_sim_error(f.host, gpu_group[0], SIM_ERROR_NON_FATAL), 0);
         fixture_run(&f, LONG);
-        ck_assert_str_eq(f.events,
-                         "change 0000:41:00.0, change 0000:41:00.1, change 0000:41:00.0, change 0000:41:00.1");
+        ck_assert_str_eq(f.events, "change 0000:41:00.0, change 0000:41:00.1, change 0000:41:00.0, "
+                                   "change 0000:41:00.1");
         /* A function without a driver is told nothing, and makes the recovery of all fail. */
         ck_assert_int_eq(host_sim_rebind(f.host, gpu_group[1], ""), 0);
         fixture_run(&f, LONG);
@@ -456,7 +477,8 @@ START_TEST(recovery_of_a_whole_card) {
         ck_assert_int_eq(host_sim_error(f.host, gpu_group[0], SIM_ERROR_NON_FATAL), 0);
         fixture_run(&f, LONG);
         ck_assert_str_eq(f.events, "change 0000:41:00.0, change 0000:41:00.0, change 0000:41:00.1");
-        ck_assert_int_eq(host_sim_error(f.host, (PciAddress) { .bus = 0x40 }, SIM_ERROR_FATAL), -ENODEV);
+        ck_assert_int_eq(host_sim_error(f.host, (PciAddress){ .bus = 0x40 }, SIM_ERROR_FATAL),
+                         -ENODEV);
 }
 END_TEST
 

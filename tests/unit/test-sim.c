@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The simulated host does what the kernel and a worker do: the same facts, plans step by step on a virtual clock, users
- * who hold devices, descriptors that are seen when they close, virtual functions, uevents in the kernel's order.
+ * The simulated host does what the kernel and a worker do: the same facts, plans step by step on a
+ * virtual clock, users who hold devices, descriptors that are seen when they close, virtual
+ * functions, uevents in the kernel's order.
  */
 
 #include "sim-fixture.h"
@@ -45,9 +46,12 @@ START_TEST(read_gives_what_only_workers_see) {
         _cleanup_fixture_ Fixture f;
 
         fixture_init(&f);
-        (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_READ, .devices = devices, .n_devices = 2,
-                                                   .what = HOST_READ_CONFIG | HOST_READ_LIVE | HOST_READ_USE |
-                                                           HOST_READ_GROUP | HOST_READ_SLOT | HOST_READ_VPD });
+        (void) fixture_submit(&f, &(HostRequest){ .type = HOST_REQUEST_READ,
+                                                  .devices = devices,
+                                                  .n_devices = 2,
+                                                  .what = HOST_READ_CONFIG | HOST_READ_LIVE |
+                                                          HOST_READ_USE | HOST_READ_GROUP |
+                                                          HOST_READ_SLOT | HOST_READ_VPD });
         fixture_run(&f, 0);
         ck_assert_uint_eq(f.n_finished, 1);
         ck_assert_uint_eq(f.n_devices, 2);
@@ -70,11 +74,14 @@ START_TEST(boot_disk_has_its_proof) {
         PciAddress a = BOOT_DISK;
 
         fixture_init(&f);
-        (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_READ, .devices = &a, .n_devices = 1,
-                                                   .what = HOST_READ_USE });
+        (void) fixture_submit(&f, &(HostRequest){ .type = HOST_REQUEST_READ,
+                                                  .devices = &a,
+                                                  .n_devices = 1,
+                                                  .what = HOST_READ_USE });
         fixture_run(&f, 0);
         ck_assert_uint_eq(f.last.use->n_criticals, 3);
-        ck_assert_str_eq(f.last.use->criticals[1].proof, "0000:05:00.0 → nvme0n1 → nvme0n1p2 → vg0-root → /");
+        ck_assert_str_eq(f.last.use->criticals[1].proof,
+                         "0000:05:00.0 → nvme0n1 → nvme0n1p2 → vg0-root → /");
 }
 END_TEST
 
@@ -172,8 +179,9 @@ START_TEST(assign_and_release) {
         (void) fixture_submit_plan(&f, release);
         fixture_run(&f, 3600 * USEC_PER_SEC);
         ck_assert_int_eq(f.outcome, HOST_OUTCOME_DONE);
-        ck_assert_str_eq(f.events, "vfio-remove 0000:41:00.0, unbind 0000:41:00.0, bind 0000:41:00.0, "
-                                   "children 0000:41:00.0");
+        ck_assert_str_eq(f.events,
+                         "vfio-remove 0000:41:00.0, unbind 0000:41:00.0, bind 0000:41:00.0, "
+                         "children 0000:41:00.0");
         ck_assert_str_eq(DRIVER_OF(&f, GPU), "nvidia");
         ck_assert_int_eq(host_read_children(f.host, GPU, &use), 0);
         ck_assert_uint_eq(use.n_children, 2);
@@ -260,12 +268,12 @@ START_TEST(one_job_a_group) {
         fixture_init(&f);
         p = fixture_assign_plan(&f, gpu_group, 2);
         (void) fixture_submit_plan(&f, p);
-        ck_assert_int_eq(host_submit(f.host, &(HostRequest) { .type = HOST_REQUEST_PLAN, .plan = p },
+        ck_assert_int_eq(host_submit(f.host, &(HostRequest){ .type = HOST_REQUEST_PLAN, .plan = p },
                                      &fixture_callbacks, &f, &other),
                          -EAGAIN);
         fixture_run(&f, 3600 * USEC_PER_SEC);
         ck_assert_uint_eq(f.n_finished, 1);
-        ck_assert_int_eq(host_submit(f.host, &(HostRequest) { .type = HOST_REQUEST_PLAN, .plan = p },
+        ck_assert_int_eq(host_submit(f.host, &(HostRequest){ .type = HOST_REQUEST_PLAN, .plan = p },
                                      &fixture_callbacks, &f, &other),
                          0);
         fixture_run(&f, 3600 * USEC_PER_SEC);
@@ -309,7 +317,8 @@ START_TEST(detached_stops_after_its_step) {
         ck_assert(!host_group_locked(f.host, p->devices[0].group));
 
         /* The next daemon finds by the facts what was done, and undoes that. */
-        (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_PLAN, .plan = p, .plan_recovery = true });
+        (void) fixture_submit(
+                &f, &(HostRequest){ .type = HOST_REQUEST_PLAN, .plan = p, .plan_recovery = true });
         fixture_run(&f, 3600 * USEC_PER_SEC);
         ck_assert_int_eq(f.outcome, HOST_OUTCOME_ROLLED_BACK);
         ck_assert_int_eq(f.error, 0);
@@ -402,8 +411,10 @@ START_TEST(virtual_functions) {
         (void) fixture_submit_plan(&f, two);
         fixture_run(&f, 3600 * USEC_PER_SEC);
         ck_assert_msg(f.outcome == HOST_OUTCOME_DONE, "%s", f.message);
-        ck_assert_str_eq(f.events, "add 0000:43:00.2, change 0000:43:00.2, bind 0000:43:00.2, "
-                                   "add 0000:43:00.3, change 0000:43:00.3, bind 0000:43:00.3, change 0000:43:00.0");
+        ck_assert_str_eq(
+                f.events,
+                "add 0000:43:00.2, change 0000:43:00.2, bind 0000:43:00.2, "
+                "add 0000:43:00.3, change 0000:43:00.3, bind 0000:43:00.3, change 0000:43:00.0");
         facts = fixture_facts(&f, vf);
         ck_assert(facts.is_vf && pci_address_equal(facts.physfn, PF));
         ck_assert_str_eq(facts.driver, "mlx5_core");
@@ -411,8 +422,10 @@ START_TEST(virtual_functions) {
         ck_assert_uint_eq(pci_facts_resource(&facts, 0)->size, 2U << 20);
         ck_assert_uint_ne(facts.iommu_group, two->devices[0].group);
         pci_facts_done(&facts);
-        (void) fixture_submit(&f, &(HostRequest) { .type = HOST_REQUEST_READ, .devices = &vf, .n_devices = 1,
-                                                   .what = HOST_READ_CONFIG });
+        (void) fixture_submit(&f, &(HostRequest){ .type = HOST_REQUEST_READ,
+                                                  .devices = &vf,
+                                                  .n_devices = 1,
+                                                  .what = HOST_READ_CONFIG });
         fixture_run(&f, 0);
         ck_assert_int_eq(f.last.config->liveness, PCI_LIVENESS_ALIVE);
 
@@ -457,10 +470,12 @@ START_TEST(held_virtual_function_blocks_their_removal) {
         ck_assert_int_eq(f.code, ERROR_STUCK);
         /* The host has one removal lock. */
         elsewhere = plan_new(PLAN_SET_NUMVFS);
-        fixture_step(plan_add_device_step(elsewhere, STEP_SET_NUMVFS,
-                                          fixture_plan_device(&f, elsewhere, (PciAddress) { .bus = 0x63 }, "")),
+        fixture_step(plan_add_device_step(
+                             elsewhere, STEP_SET_NUMVFS,
+                             fixture_plan_device(&f, elsewhere, (PciAddress){ .bus = 0x63 }, "")),
                      "1", "0", NULL, 75000);
-        ck_assert_int_eq(host_submit(f.host, &(HostRequest) { .type = HOST_REQUEST_PLAN, .plan = elsewhere },
+        ck_assert_int_eq(host_submit(f.host,
+                                     &(HostRequest){ .type = HOST_REQUEST_PLAN, .plan = elsewhere },
                                      &fixture_callbacks, &f, &job),
                          -EAGAIN);
         ck_assert_int_eq(host_sim_unhold(f.host, vf), 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * HOST.json: what is written is read back the same, the bundled machine decodes without a hole, and a file that is
- * wrong in any way is refused with the place of the mistake.
+ * HOST.json: what is written is read back the same, the bundled machine decodes without a hole, and
+ * a file that is wrong in any way is refused with the place of the mistake.
  */
 
 #include <fcntl.h>
@@ -18,7 +18,8 @@ static Snapshot *parse(const char *text) {
         _cleanup_error_ Error err = ERROR_INIT;
         Snapshot *s = NULL;
 
-        ck_assert_msg(snapshot_parse(text, strlen(text), &err, &s) == 0, "%s: %s", text, err.message);
+        ck_assert_msg(snapshot_parse(text, strlen(text), &err, &s) == 0, "%s: %s", text,
+                      err.message);
         ck_assert_ptr_nonnull(s);
         return s;
 }
@@ -34,7 +35,8 @@ static char *to_text(const Snapshot *s, bool redact) {
 }
 
 static char *bundled(size_t *ret_size) {
-        _cleanup_free_ char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", getenv("top_srcdir"));
+        _cleanup_free_
+        char *path = strjoinf("%s/tests/data/two-socket-gpu-server.json", getenv("top_srcdir"));
         char *text = NULL;
 
         ck_assert_int_eq(read_file_at(AT_FDCWD, path, 16U << 20, &text, ret_size), 0);
@@ -58,29 +60,40 @@ static const struct {
         { "{\"version\":1,\"devices\":[],\"a\\u001bb\":3}", "/:", "unknown key \"a\\x1bb\"" },
         { "{\"version\":1,\"devices\":[7]}", "/devices/0:", "expected an object" },
         { "{\"version\":1,\"devices\":[{}]}", "/devices/0:", "expected \"address\"" },
-        { "{\"version\":1,\"devices\":[{\"address\":\"41:00.0\"}]}", "/devices/0/address:", "expected a PCI address" },
-        { "{\"version\":1,\"devices\":[{\"address\":\"0000:41:20.0\"}]}", "/devices/0/address:", "PCI address" },
-        { "{\"version\":1,\"devices\":[{\"address\":\"0000:41:00.0\"},{\"address\":\"0000:41:00.0\"}]}", "/devices:",
-          "0000:41:00.0 stands here twice" },
+        { "{\"version\":1,\"devices\":[{\"address\":\"41:00.0\"}]}",
+          "/devices/0/address:", "expected a PCI address" },
+        { "{\"version\":1,\"devices\":[{\"address\":\"0000:41:20.0\"}]}",
+          "/devices/0/address:", "PCI address" },
+        { "{\"version\":1,\"devices\":[{\"address\":\"0000:41:00.0\"},{\"address\":\"0000:41:00."
+          "0\"}]}",
+          "/devices:", "0000:41:00.0 stands here twice" },
         { DEVICE(",\"serial\":1"), "/devices/0:", "unknown key \"serial\"" },
         { DEVICE(",\"path\":7"), "/devices/0/path:", "expected a string, found integer" },
         { DEVICE(",\"path\":\"\""), "/devices/0/path:", "not empty" },
         { DEVICE(",\"path\":\"a\\u0000b\""), "line 1, column", "JSON" },
         { DEVICE(",\"attributes\":[]"), "/devices/0/attributes:", "expected an object" },
-        { DEVICE(",\"attributes\":{\"colour\":\"red\"}"), "/devices/0/attributes/colour:", "unknown attribute" },
-        { DEVICE(",\"attributes\":{\"uevent\":\"\"}"), "/devices/0/attributes/uevent:", "unknown attribute" },
-        { DEVICE(",\"attributes\":{\"vendor\":4318}"), "/devices/0/attributes/vendor:",
-          "expected a string or an object" },
+        { DEVICE(",\"attributes\":{\"colour\":\"red\"}"),
+          "/devices/0/attributes/colour:", "unknown attribute" },
+        { DEVICE(",\"attributes\":{\"uevent\":\"\"}"),
+          "/devices/0/attributes/uevent:", "unknown attribute" },
+        { DEVICE(",\"attributes\":{\"vendor\":4318}"),
+          "/devices/0/attributes/vendor:", "expected a string or an object" },
         { DEVICE(",\"attributes\":{\"vendor\":{\"error\":\"EWHAT\"}}"),
           "/devices/0/attributes/vendor/error:", "errno" },
-        { DEVICE(",\"attributes\":{\"vendor\":{\"error\":5}}"), "/devices/0/attributes/vendor/error:", "a string" },
-        { DEVICE(",\"attributes\":{\"vendor\":{}}"), "/devices/0/attributes/vendor:", "expected an object with" },
-        { DEVICE(",\"attributes\":{\"power/control\":1}"), "/devices/0/attributes/power~1control:", "a string" },
-        { DEVICE(",\"links\":{\"subsystem\":\"pci\"}"), "/devices/0/links/subsystem:", "unknown link" },
+        { DEVICE(",\"attributes\":{\"vendor\":{\"error\":5}}"),
+          "/devices/0/attributes/vendor/error:", "a string" },
+        { DEVICE(",\"attributes\":{\"vendor\":{}}"),
+          "/devices/0/attributes/vendor:", "expected an object with" },
+        { DEVICE(",\"attributes\":{\"power/control\":1}"),
+          "/devices/0/attributes/power~1control:", "a string" },
+        { DEVICE(",\"links\":{\"subsystem\":\"pci\"}"),
+          "/devices/0/links/subsystem:", "unknown link" },
         { DEVICE(",\"links\":{\"driver\":true}"), "/devices/0/links/driver:", "expected a string" },
         { DEVICE(",\"config\":\"de10\""), "/devices/0/config:", "64, 256 or 4096" },
-        { DEVICE(",\"config\":{\"size\":100,\"ranges\":{}}"), "/devices/0/config:", "64, 256 or 4096" },
-        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"0\":\"de10b8\"}}"), "/devices/0/config/ranges/0:", "dwords" },
+        { DEVICE(",\"config\":{\"size\":100,\"ranges\":{}}"),
+          "/devices/0/config:", "64, 256 or 4096" },
+        { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"0\":\"de10b8\"}}"),
+          "/devices/0/config/ranges/0:", "dwords" },
         { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"2\":\"de10b825\"}}"),
           "/devices/0/config/ranges/2:", "dwords" },
         { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"0\":\"de10b8zz\"}}"),
@@ -90,31 +103,48 @@ static const struct {
         { DEVICE(",\"config\":{\"size\":64,\"ranges\":{\"-4\":\"de10b825\"}}"),
           "/devices/0/config/ranges/-4:", "decimal" },
         { DEVICE(",\"config\":17"), "/devices/0/config:", "expected an object" },
-        { DEVICE(",\"children\":[{\"name\":\"nvme0\"}]"), "/devices/0/children/0:", "expected \"subsystem\"" },
-        { DEVICE(",\"children\":[{\"subsystem\":\"net\",\"name\":\"a\\nb\"}]"), "/devices/0/children/0/name:", "name" },
-        { DEVICE(",\"critical\":[{\"code\":\"fun\",\"proof\":\"x\"}]"), "/devices/0/critical/0:", "unknown code" },
+        { DEVICE(",\"children\":[{\"name\":\"nvme0\"}]"),
+          "/devices/0/children/0:", "expected \"subsystem\"" },
+        { DEVICE(",\"children\":[{\"subsystem\":\"net\",\"name\":\"a\\nb\"}]"),
+          "/devices/0/children/0/name:", "name" },
+        { DEVICE(",\"critical\":[{\"code\":\"fun\",\"proof\":\"x\"}]"),
+          "/devices/0/critical/0:", "unknown code" },
         { DEVICE(",\"holders\":[{\"pid\":-1}]"), "/devices/0/holders/0/pid:", "from 0" },
-        { DEVICE(",\"holders\":[{\"pid\":1,\"comm\":\"0123456789012345678901234\"}]"), "/devices/0/holders/0/comm:",
-          "bytes" },
+        { DEVICE(",\"holders\":[{\"pid\":1,\"comm\":\"0123456789012345678901234\"}]"),
+          "/devices/0/holders/0/comm:", "bytes" },
         { "{\"version\":1,\"devices\":[],\"groups\":[{}]}", "/groups/0:", "expected \"id\"" },
-        { "{\"version\":1,\"devices\":[],\"groups\":[{\"id\":2},{\"id\":2}]}", "/groups/1:", "ascending" },
-        { "{\"version\":1,\"devices\":[],\"groups\":[{\"id\":4294967296}]}", "/groups/0/id:", "from 0 to" },
-        { "{\"version\":1,\"devices\":[],\"iommus\":[{\"registers\":{}}]}", "/iommus/0:", "expected \"name\"" },
-        { "{\"version\":1,\"devices\":[],\"iommus\":[{\"name\":\"dmar0\",\"registers\":{\"x\":\"\"}}]}",
+        { "{\"version\":1,\"devices\":[],\"groups\":[{\"id\":2},{\"id\":2}]}",
+          "/groups/1:", "ascending" },
+        { "{\"version\":1,\"devices\":[],\"groups\":[{\"id\":4294967296}]}",
+          "/groups/0/id:", "from 0 to" },
+        { "{\"version\":1,\"devices\":[],\"iommus\":[{\"registers\":{}}]}",
+          "/iommus/0:", "expected \"name\"" },
+        { "{\"version\":1,\"devices\":[],\"iommus\":[{\"name\":\"dmar0\",\"registers\":{\"x\":\"\"}"
+          "}]}",
           "/iommus/0/registers:", "unknown key \"x\"" },
         { "{\"version\":1,\"devices\":[],\"nodes\":[{}]}", "/nodes/0:", "expected \"id\"" },
-        { "{\"version\":1,\"devices\":[],\"nodes\":[{\"id\":1024}]}", "/nodes/0/id:", "from 0 to 1023" },
-        { "{\"version\":1,\"devices\":[],\"nodes\":[{\"id\":1},{\"id\":0}]}", "/nodes/1:", "ascending" },
-        { "{\"version\":1,\"devices\":[],\"nodes\":[{\"id\":0,\"cpus\":\"0-7\"}]}", "/nodes/0:",
-          "unknown key \"cpus\"" },
-        { "{\"version\":1,\"devices\":[],\"slots\":[{\"name\":\"3\"}]}", "/slots/0:", "expected \"name\" and" },
-        { "{\"version\":1,\"devices\":[],\"vfio-aliases\":[{\"module\":\"m\"}]}", "/vfio-aliases/0:", "\"pattern\"" },
-        { "{\"version\":1,\"devices\":[],\"drivers\":{\"a b\":{}}}", "/drivers/a b:", "name of a driver" },
-        { "{\"version\":1,\"devices\":[],\"drivers\":{\"a\":{\"bind-msec\":-1}}}", "/drivers/a/bind-msec:", "from 0" },
-        { "{\"version\":1,\"devices\":[],\"drivers\":{\"a\":{\"match\":[1]}}}", "/drivers/a/match/0:", "a string" },
-        { "{\"version\":1,\"devices\":[],\"platform\":{\"iommufd\":\"yes\"}}", "/platform/iommufd:", "true or false" },
-        { "{\"version\":1,\"devices\":[],\"platform\":{\"kernel\":\"\\u001b[2J\"}}", "/platform/kernel:", "control" },
-        { "{\"version\":1,\"devices\":[],\"platform\":{\"ram\":1}}", "/platform:", "unknown key \"ram\"" },
+        { "{\"version\":1,\"devices\":[],\"nodes\":[{\"id\":1024}]}",
+          "/nodes/0/id:", "from 0 to 1023" },
+        { "{\"version\":1,\"devices\":[],\"nodes\":[{\"id\":1},{\"id\":0}]}",
+          "/nodes/1:", "ascending" },
+        { "{\"version\":1,\"devices\":[],\"nodes\":[{\"id\":0,\"cpus\":\"0-7\"}]}",
+          "/nodes/0:", "unknown key \"cpus\"" },
+        { "{\"version\":1,\"devices\":[],\"slots\":[{\"name\":\"3\"}]}",
+          "/slots/0:", "expected \"name\" and" },
+        { "{\"version\":1,\"devices\":[],\"vfio-aliases\":[{\"module\":\"m\"}]}",
+          "/vfio-aliases/0:", "\"pattern\"" },
+        { "{\"version\":1,\"devices\":[],\"drivers\":{\"a b\":{}}}",
+          "/drivers/a b:", "name of a driver" },
+        { "{\"version\":1,\"devices\":[],\"drivers\":{\"a\":{\"bind-msec\":-1}}}",
+          "/drivers/a/bind-msec:", "from 0" },
+        { "{\"version\":1,\"devices\":[],\"drivers\":{\"a\":{\"match\":[1]}}}",
+          "/drivers/a/match/0:", "a string" },
+        { "{\"version\":1,\"devices\":[],\"platform\":{\"iommufd\":\"yes\"}}",
+          "/platform/iommufd:", "true or false" },
+        { "{\"version\":1,\"devices\":[],\"platform\":{\"kernel\":\"\\u001b[2J\"}}",
+          "/platform/kernel:", "control" },
+        { "{\"version\":1,\"devices\":[],\"platform\":{\"ram\":1}}",
+          "/platform:", "unknown key \"ram\"" },
 };
 
 START_TEST(wrong_is_refused) {
@@ -131,11 +161,13 @@ START_TEST(wrong_is_refused) {
 }
 END_TEST
 
-/* Each prefix of a good file is refused, and none reads past its end (the copy has no terminator). */
+/* Each prefix of a good file is refused, and none reads past its end (the copy has no
+ * terminator). */
 START_TEST(truncated_is_refused) {
-        static const char text[] = DEVICE(",\"attributes\":{\"vendor\":\"0x10de\",\"enable\":{\"error\":\"EIO\"}},"
-                                          "\"config\":{\"size\":64,\"ranges\":{\"0\":\"de10b825\"}},"
-                                          "\"children\":[{\"subsystem\":\"net\",\"name\":\"eth0\"}]");
+        static const char text[] =
+                DEVICE(",\"attributes\":{\"vendor\":\"0x10de\",\"enable\":{\"error\":\"EIO\"}},"
+                       "\"config\":{\"size\":64,\"ranges\":{\"0\":\"de10b825\"}},"
+                       "\"children\":[{\"subsystem\":\"net\",\"name\":\"eth0\"}]");
 
         for (size_t n = 0; n < strlen(text); n++) {
                 _cleanup_error_ Error err = ERROR_INIT;
@@ -156,12 +188,14 @@ START_TEST(long_attribute_is_refused) {
         _cleanup_error_ Error err = ERROR_INIT;
         Snapshot *s = NULL;
 
-        strbuf_add(&b, "{\"version\":1,\"devices\":[{\"address\":\"0000:41:00.0\",\"attributes\":{\"resource\":\"");
+        strbuf_add(&b, "{\"version\":1,\"devices\":[{\"address\":\"0000:41:00.0\",\"attributes\":{"
+                       "\"resource\":\"");
         for (unsigned i = 0; i <= PCI_ATTRIBUTE_TEXT_MAX; i++)
                 strbuf_add(&b, "0");
         strbuf_add(&b, "\"}}]}");
         ck_assert_int_lt(snapshot_parse(b.data, b.size, &err, &s), 0);
-        ck_assert_ptr_nonnull(strstr(err.message, "/devices/0/attributes/resource: the string has 4097 bytes"));
+        ck_assert_ptr_nonnull(
+                strstr(err.message, "/devices/0/attributes/resource: the string has 4097 bytes"));
 }
 END_TEST
 
@@ -189,9 +223,11 @@ static void check_round_trip(const char *text, size_t n) {
                 }
                 ck_assert(!a->config == !b->config);
                 if (a->config)
-                        ck_assert_mem_eq(a->config->valid, b->config->valid, sizeof(a->config->valid));
+                        ck_assert_mem_eq(a->config->valid, b->config->valid,
+                                         sizeof(a->config->valid));
                 if (a->config)
-                        ck_assert_mem_eq(a->config->bytes, b->config->bytes, sizeof(a->config->bytes));
+                        ck_assert_mem_eq(a->config->bytes, b->config->bytes,
+                                         sizeof(a->config->bytes));
                 ck_assert_uint_eq(a->use.n_children, b->use.n_children);
         }
 }
@@ -209,12 +245,15 @@ START_TEST(errors_and_holes_round_trip) {
                 "{\"version\":1,\"taken\":\"2026-11-22T19:00:00Z\",\"devices\":["
                 "{\"address\":\"10000:e1:00.0\",\"config\":{\"error\":\"EPERM\"},"
                 "\"links\":{\"driver\":{\"error\":\"EIO\"}}},"
-                "{\"address\":\"0000:00:00.0\",\"attributes\":{\"vendor\":{\"error\":\"EIO\"},\"class\":\"\"},"
-                "\"config\":{\"size\":256,\"ranges\":{\"0\":\"de10b825\",\"8\":\"00000003\",\"252\":\"ffffffff\"}},"
+                "{\"address\":\"0000:00:00.0\",\"attributes\":{\"vendor\":{\"error\":\"EIO\"},"
+                "\"class\":\"\"},"
+                "\"config\":{\"size\":256,\"ranges\":{\"0\":\"de10b825\",\"8\":\"00000003\","
+                "\"252\":\"ffffffff\"}},"
                 "\"holders\":[{\"pid\":812,\"uid\":107,\"comm\":\"qemu\",\"unit\":\"vm.scope\","
                 "\"what\":\"/dev/vfio/12\"}],"
                 "\"vpd-serial\":\"S1\"}],"
-                "\"platform\":{\"kernel\":\"6.1\",\"iommufd\":false,\"vfio-group\":true,\"dma-entry-limit\":65535},"
+                "\"platform\":{\"kernel\":\"6.1\",\"iommufd\":false,\"vfio-group\":true,\"dma-"
+                "entry-limit\":65535},"
                 "\"drivers\":{\"nvme\":{\"bind-msec\":5,\"match\":[\"*:*:0108*\"]}}}";
         _cleanup_(snapshot_freep) Snapshot *s = parse(text);
 
@@ -260,7 +299,8 @@ START_TEST(added_in_any_order) {
         for (size_t i = 0; i < ELEMENTSOF(buses); i++)
                 ck_assert_ptr_nonnull(snapshot_add_device(s, (PciAddress) { .bus = buses[i] }));
         for (size_t i = 1; i < s->n_devices; i++)
-                ck_assert_int_lt(pci_address_compare(s->devices[i - 1].address, s->devices[i].address), 0);
+                ck_assert_int_lt(
+                        pci_address_compare(s->devices[i - 1].address, s->devices[i].address), 0);
 }
 END_TEST
 
@@ -268,9 +308,11 @@ END_TEST
 
 START_TEST(redaction) {
         static const char text[] =
-                "{\"version\":1,\"platform\":{\"cmdline\":\"root=/dev/secret intel_iommu=on note=\\\"a b\\\" quiet\"},"
+                "{\"version\":1,\"platform\":{\"cmdline\":\"root=/dev/secret intel_iommu=on "
+                "note=\\\"a b\\\" quiet\"},"
                 "\"devices\":[{\"address\":\"0000:01:00.0\",\"attributes\":{\"label\":\"Rack 7\"},"
-                "\"holders\":[{\"pid\":1,\"comm\":\"payroll\",\"unit\":\"vm-payroll.scope\",\"what\":\"/dev/vfio/1\"}],"
+                "\"holders\":[{\"pid\":1,\"comm\":\"payroll\",\"unit\":\"vm-payroll.scope\","
+                "\"what\":\"/dev/vfio/1\"}],"
                 "\"vpd-serial\":\"XY77\"},"
                 "{\"address\":\"0000:02:00.0\",\"vpd-serial\":\"XY77\"}]}";
         _cleanup_(snapshot_freep) Snapshot *s = parse(text), *redacted = NULL;
@@ -329,10 +371,13 @@ START_TEST(bundled_decodes) {
                 pci_facts_init(&f, d->address);
                 for (unsigned a = 0; a < _PCI_ATTRIBUTE_MAX; a++)
                         if (d->attributes[a].text)
-                                ck_assert_msg(pci_facts_set_attribute(&f, a, d->attributes[a].text, 0) == 0, "%s %s",
-                                              PCI_ADDRESS_TEXT(d->address), pci_attribute_path(a));
-                ck_assert_msg(!pci_config_want(d->config, &offset, &length), "%s lacks %zu bytes at %zu",
-                              PCI_ADDRESS_TEXT(d->address), length, offset);
+                                ck_assert_msg(pci_facts_set_attribute(&f, a, d->attributes[a].text,
+                                                                      0) == 0,
+                                              "%s %s", PCI_ADDRESS_TEXT(d->address),
+                                              pci_attribute_path(a));
+                ck_assert_msg(!pci_config_want(d->config, &offset, &length),
+                              "%s lacks %zu bytes at %zu", PCI_ADDRESS_TEXT(d->address), length,
+                              offset);
                 pci_config_decode(d->config, &c);
                 ck_assert_msg(!c.truncated, "%s", PCI_ADDRESS_TEXT(d->address));
                 n_gpus += pci_kind_from_class(f.class_code) == PCI_KIND_GPU;

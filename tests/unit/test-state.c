@@ -19,8 +19,12 @@
 
 static KeptDevice a_device(void) {
         KeptDevice d = {
-                .identity = { .vendor = 0x10de, .device = 0x2330, .subsystem_vendor = 0x10de,
-                              .subsystem_device = 0x16c1, .has_dsn = true, .dsn = UINT64_C(0x48b02d3f1a2b3c4d) },
+                .identity = { .vendor = 0x10de,
+                              .device = 0x2330,
+                              .subsystem_vendor = 0x10de,
+                              .subsystem_device = 0x16c1,
+                              .has_dsn = true,
+                              .dsn = UINT64_C(0x48b02d3f1a2b3c4d) },
                 .dirty_uid = 1001,
                 .since = 1700000000000000,
         };
@@ -34,8 +38,16 @@ static KeptDevice a_device(void) {
 
 static KeptReservation a_reservation(void) {
         KeptReservation r = {
-                .id = ID, .creator_uid = 1001, .user_uid = 64055, .user_gid = 108, .request_hash = 77, .by_node = true,
-                .force = true, .memlock = UINT64_MAX, .n_devices = 2, .n_requested = 1,
+                .id = ID,
+                .creator_uid = 1001,
+                .user_uid = 64055,
+                .user_gid = 108,
+                .request_hash = 77,
+                .by_node = true,
+                .force = true,
+                .memlock = UINT64_MAX,
+                .n_devices = 2,
+                .n_requested = 1,
         };
         KeptDevice d = a_device();
 
@@ -48,7 +60,9 @@ static KeptReservation a_reservation(void) {
         r.devices = calloc(2, sizeof(DeviceIdentity));
         ck_assert_ptr_nonnull(r.devices);
         ck_assert_int_eq(device_identity_copy(&d.identity, r.devices), 0);
-        r.devices[1] = (DeviceIdentity) { .vendor = 0x8086, .device = 1, .port_path = strdup("0000:40/01.0/00.1") };
+        r.devices[1] = (DeviceIdentity){ .vendor = 0x8086,
+                                         .device = 1,
+                                         .port_path = strdup("0000:40/01.0/00.1") };
         kept_device_done(&d);
         return r;
 }
@@ -192,8 +206,9 @@ static char *sealed(const char *body) {
         return strjoinf("{\"crc32c\":\"%08x\",%s", crc32c(0, body, strlen(body)), body);
 }
 
-#define DEVICE_BODY                                                                                                \
-        "\"port-path\":\"0000:40/01.0\",\"vendor\":1,\"device\":2,\"subsystem-vendor\":3,\"subsystem-device\":4"
+#define DEVICE_BODY                \
+        "\"port-path\":\"0000:40/" \
+        "01.0\",\"vendor\":1,\"device\":2,\"subsystem-vendor\":3,\"subsystem-device\":4"
 
 static const struct {
         bool reservation;
@@ -201,64 +216,102 @@ static const struct {
         int result;
 } documents[] = {
         { false, "\"version\":1," DEVICE_BODY ",\"quarantine\":\"q\",\"since\":1}", 0 },
-        { false, "\"version\":1," DEVICE_BODY ",\"dsn\":\"00000000000000ff\",\"quarantine\":\"q\",\"since\":1}", 0 },
-        { false, "\"version\":2," DEVICE_BODY ",\"quarantine\":\"q\",\"since\":1}", -EPROTONOSUPPORT },
+        { false,
+          "\"version\":1," DEVICE_BODY
+          ",\"dsn\":\"00000000000000ff\",\"quarantine\":\"q\",\"since\":1}",
+          0 },
+        { false, "\"version\":2," DEVICE_BODY ",\"quarantine\":\"q\",\"since\":1}",
+          -EPROTONOSUPPORT },
         { false, "\"version\":0," DEVICE_BODY ",\"quarantine\":\"q\",\"since\":1}", -EBADMSG },
         { false, DEVICE_BODY ",\"quarantine\":\"q\",\"since\":1}", -EBADMSG },
         { false, "\"version\":1," DEVICE_BODY ",\"since\":1}", -EBADMSG },
         { false, "\"version\":1," DEVICE_BODY ",\"quarantine\":\"q\"}", -EBADMSG },
-        { false, "\"version\":1," DEVICE_BODY ",\"quarantine\":\"q\",\"since\":1,\"more\":1}", -EBADMSG },
+        { false, "\"version\":1," DEVICE_BODY ",\"quarantine\":\"q\",\"since\":1,\"more\":1}",
+          -EBADMSG },
         { false, "\"version\":1," DEVICE_BODY ",\"quarantine\":\"\",\"since\":1}", -EBADMSG },
-        { false, "\"version\":1," DEVICE_BODY ",\"quarantine\":\"a\\u0007\",\"since\":1}", -EBADMSG },
+        { false, "\"version\":1," DEVICE_BODY ",\"quarantine\":\"a\\u0007\",\"since\":1}",
+          -EBADMSG },
         { false, "\"version\":1," DEVICE_BODY ",\"quarantine\":7,\"since\":1}", -EBADMSG },
         { false, "\"version\":1," DEVICE_BODY ",\"dirty-owner\":\"vm\",\"since\":1}", -EBADMSG },
-        { false, "\"version\":1," DEVICE_BODY ",\"dirty-uid\":1,\"quarantine\":\"q\",\"since\":1}", -EBADMSG },
-        { false, "\"version\":1," DEVICE_BODY ",\"dirty-owner\":\"vm\",\"dirty-uid\":4294967295,\"since\":1}",
+        { false, "\"version\":1," DEVICE_BODY ",\"dirty-uid\":1,\"quarantine\":\"q\",\"since\":1}",
           -EBADMSG },
-        { false, "\"version\":1," DEVICE_BODY ",\"dsn\":\"ff\",\"quarantine\":\"q\",\"since\":1}", -EBADMSG },
-        { false, "\"version\":1," DEVICE_BODY ",\"dsn\":7,\"quarantine\":\"q\",\"since\":1}", -EBADMSG },
-        { false, "\"version\":1,\"port-path\":\"\\u0001\",\"vendor\":1,\"device\":2,\"subsystem-vendor\":3,"
-                 "\"subsystem-device\":4,\"quarantine\":\"q\",\"since\":1}", -EBADMSG },
-        { false, "\"version\":1,\"port-path\":\"\",\"vendor\":65536,\"device\":2,\"subsystem-vendor\":3,"
-                 "\"subsystem-device\":4,\"quarantine\":\"q\",\"since\":1}", -EBADMSG },
+        { false,
+          "\"version\":1," DEVICE_BODY
+          ",\"dirty-owner\":\"vm\",\"dirty-uid\":4294967295,\"since\":1}",
+          -EBADMSG },
+        { false, "\"version\":1," DEVICE_BODY ",\"dsn\":\"ff\",\"quarantine\":\"q\",\"since\":1}",
+          -EBADMSG },
+        { false, "\"version\":1," DEVICE_BODY ",\"dsn\":7,\"quarantine\":\"q\",\"since\":1}",
+          -EBADMSG },
+        { false,
+          "\"version\":1,\"port-path\":\"\\u0001\",\"vendor\":1,\"device\":2,\"subsystem-vendor\":"
+          "3,"
+          "\"subsystem-device\":4,\"quarantine\":\"q\",\"since\":1}",
+          -EBADMSG },
+        { false,
+          "\"version\":1,\"port-path\":\"\",\"vendor\":65536,\"device\":2,\"subsystem-vendor\":3,"
+          "\"subsystem-device\":4,\"quarantine\":\"q\",\"since\":1}",
+          -EBADMSG },
         { false, "\"version\":1", -EBADMSG },
 #define OWNER_BODY "\"version\":1,\"id\":\"" ID "\",\"owner\":\"vm\",\"creator-uid\":1,"
-#define REST_BODY                                                                                                  \
-        "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[\"vfio-pci\"],\"devices\":[{" DEVICE_BODY "}]}"
+#define REST_BODY                                                                                  \
+        "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[\"vfio-pci\"],\"devices\":[" \
+        "{" DEVICE_BODY "}]}"
         { true, OWNER_BODY REST_BODY, 0 },
         { true, OWNER_BODY "\"surprise\":1," REST_BODY, -EBADMSG },
-        { true, "\"version\":1,\"id\":\"xyz\",\"owner\":\"vm\",\"creator-uid\":1," REST_BODY, -EBADMSG },
+        { true, "\"version\":1,\"id\":\"xyz\",\"owner\":\"vm\",\"creator-uid\":1," REST_BODY,
+          -EBADMSG },
         { true, "\"version\":1,\"owner\":\"vm\",\"creator-uid\":1," REST_BODY, -EBADMSG },
         { true, "\"version\":1,\"id\":\"" ID "\",\"creator-uid\":1," REST_BODY, -EBADMSG },
         { true, "\"version\":1,\"id\":\"" ID "\",\"owner\":\"vm\"," REST_BODY, -EBADMSG },
-        { true, "\"version\":1,\"id\":\"" ID "\",\"owner\":\"vm\",\"creator-uid\":-1," REST_BODY, -EBADMSG },
+        { true, "\"version\":1,\"id\":\"" ID "\",\"owner\":\"vm\",\"creator-uid\":-1," REST_BODY,
+          -EBADMSG },
         { true, OWNER_BODY "\"labels\":[\"no equals\"]," REST_BODY, -EBADMSG },
         { true, OWNER_BODY "\"labels\":7," REST_BODY, -EBADMSG },
         { true, OWNER_BODY "\"labels\":[7]," REST_BODY, -EBADMSG },
         { true, OWNER_BODY "\"request-id\":\"r\"," REST_BODY, -EBADMSG },
         { true, OWNER_BODY "\"request-hash\":\"0000000000000001\"," REST_BODY, -EBADMSG },
-        { true, OWNER_BODY "\"by-node\":1,\"memlock\":0,\"requested\":1,\"drivers\":[\"vfio-pci\"],\"devices\":[]}",
+        { true,
+          OWNER_BODY
+          "\"by-node\":1,\"memlock\":0,\"requested\":1,\"drivers\":[\"vfio-pci\"],\"devices\":[]}",
           -EBADMSG },
-        { true, OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[],\"devices\":[]}", -EBADMSG },
-        { true, OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":2,\"drivers\":[\"vfio-pci\"],\"devices\":[{"
-                           DEVICE_BODY "}]}", -EBADMSG },
-        { true, OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":0,\"drivers\":[\"vfio-pci\"],\"devices\":[{"
-                           DEVICE_BODY "}]}", -EBADMSG },
-        { true, OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[\"nvidia\"],\"devices\":[{"
-                           DEVICE_BODY "}]}", -EBADMSG },
-        { true, OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[],\"devices\":[{"
-                           DEVICE_BODY "}]}", -EBADMSG },
-        { true, OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[\"vfio-pci\"],"
-                           "\"devices\":[{" DEVICE_BODY ",\"x\":1}]}", -EBADMSG },
-        { true, OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[\"vfio-pci\"],"
-                           "\"devices\":[7]}", -EBADMSG },
+        { true,
+          OWNER_BODY
+          "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[],\"devices\":[]}",
+          -EBADMSG },
+        { true,
+          OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":2,\"drivers\":[\"vfio-pci\"],"
+                     "\"devices\":[{" DEVICE_BODY "}]}",
+          -EBADMSG },
+        { true,
+          OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":0,\"drivers\":[\"vfio-pci\"],"
+                     "\"devices\":[{" DEVICE_BODY "}]}",
+          -EBADMSG },
+        { true,
+          OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[\"nvidia\"],"
+                     "\"devices\":[{" DEVICE_BODY "}]}",
+          -EBADMSG },
+        { true,
+          OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[],\"devices\":["
+                     "{" DEVICE_BODY "}]}",
+          -EBADMSG },
+        { true,
+          OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[\"vfio-pci\"],"
+                     "\"devices\":[{" DEVICE_BODY ",\"x\":1}]}",
+          -EBADMSG },
+        { true,
+          OWNER_BODY "\"by-node\":false,\"memlock\":0,\"requested\":1,\"drivers\":[\"vfio-pci\"],"
+                     "\"devices\":[7]}",
+          -EBADMSG },
 };
 
 START_TEST(test_documents) {
         _cleanup_free_ char *text = sealed(documents[_i].body);
 
         ck_assert_ptr_nonnull(text);
-        ck_assert_msg(parse_either(documents[_i].reservation, text, strlen(text)) == documents[_i].result, "%s", text);
+        ck_assert_msg(parse_either(documents[_i].reservation, text, strlen(text)) ==
+                              documents[_i].result,
+                      "%s", text);
 }
 END_TEST
 
@@ -280,7 +333,8 @@ END_TEST
 /* ---- gathered ---- */
 
 START_TEST(test_gathering) {
-        _cleanup_free_ char *name = NULL, *text = NULL, *device = text_of(false), *device_name = NULL;
+        _cleanup_free_
+        char *name = NULL, *text = NULL, *device = text_of(false), *device_name = NULL;
         KeptDevice d = a_device();
         KeptReservation r = a_reservation();
         KeptState s = {};
@@ -293,7 +347,8 @@ START_TEST(test_gathering) {
         ck_assert_ptr_null(s.problems);
         /* Copies under other names, damage, and what could not be read. */
         ck_assert_int_eq(kept_state_add(&s, "device-0000000000000000.json", text, strlen(text)), 0);
-        ck_assert_int_eq(kept_state_add(&s, "reservation-00000000000000000000000000000000.json", "{", 1), 0);
+        ck_assert_int_eq(
+                kept_state_add(&s, "reservation-00000000000000000000000000000000.json", "{", 1), 0);
         ck_assert_int_eq(kept_state_add_error(&s, DEVICE_FILE, -EPERM), 0);
         ck_assert_int_eq(kept_state_add_error(&s, "device-1.json", -EPROTONOSUPPORT), 0);
         ck_assert_uint_eq(s.n_devices, 1);
@@ -311,7 +366,8 @@ START_TEST(test_renamed_reservation) {
         _cleanup_free_ char *text = text_of(true);
         KeptState s = {};
 
-        ck_assert_int_eq(kept_state_add(&s, "reservation-00000000000000000000000000000000.json", text, strlen(text)),
+        ck_assert_int_eq(kept_state_add(&s, "reservation-00000000000000000000000000000000.json",
+                                        text, strlen(text)),
                          0);
         ck_assert_uint_eq(s.n_reservations, 0);
         ck_assert_uint_eq(strv_length(s.problems), 1);
@@ -329,21 +385,28 @@ static const struct {
         bool matches, same_card;
 } others[] = {
         { "0000:40/01.0/00.0", 0x2330, UINT64_C(0x48b02d3f1a2b3c4d), "1654922006012", true, true },
-        { "0000:40/01.0/00.0", 0x2330, 0, NULL, true, true },                     /* serials not read yet */
-        { "0000:40/03.0/00.0", 0x2330, UINT64_C(0x48b02d3f1a2b3c4d), NULL, true, true }, /* it moved */
+        { "0000:40/01.0/00.0", 0x2330, 0, NULL, true, true }, /* serials not read yet */
+        { "0000:40/03.0/00.0", 0x2330, UINT64_C(0x48b02d3f1a2b3c4d), NULL, true,
+          true }, /* it moved */
         { "0000:40/03.0/00.0", 0x2330, 0, "1654922006012", true, true },
-        { "0000:40/03.0/00.1", 0x2330, UINT64_C(0x48b02d3f1a2b3c4d), NULL, false, true }, /* its sister */
-        { "0000:40/03.0/00.0", 0x2330, 0, NULL, false, true },                    /* one of that kind elsewhere */
+        { "0000:40/03.0/00.1", 0x2330, UINT64_C(0x48b02d3f1a2b3c4d), NULL, false,
+          true },                                              /* its sister */
+        { "0000:40/03.0/00.0", 0x2330, 0, NULL, false, true }, /* one of that kind elsewhere */
         { "", 0x2330, 0, NULL, false, true },
-        { "0000:40/01.0/00.0", 0x2330, 7, NULL, false, false },                   /* another card in the slot */
+        { "0000:40/01.0/00.0", 0x2330, 7, NULL, false, false }, /* another card in the slot */
         { "0000:40/01.0/00.0", 0x2330, 0, "x", false, false },
         { "0000:40/01.0/00.0", 0x2331, UINT64_C(0x48b02d3f1a2b3c4d), NULL, false, false },
 };
 
 START_TEST(test_identities) {
         DeviceIdentity other = {
-                .vendor = 0x10de, .device = others[_i].device, .subsystem_vendor = 0x10de, .subsystem_device = 0x16c1,
-                .has_dsn = others[_i].dsn != 0, .dsn = others[_i].dsn, .port_path = (char *) others[_i].path,
+                .vendor = 0x10de,
+                .device = others[_i].device,
+                .subsystem_vendor = 0x10de,
+                .subsystem_device = 0x16c1,
+                .has_dsn = others[_i].dsn != 0,
+                .dsn = others[_i].dsn,
+                .port_path = (char *) others[_i].path,
                 .vpd_serial = (char *) others[_i].serial,
         };
         KeptDevice d = a_device();
@@ -402,7 +465,8 @@ START_TEST(test_commit) {
         ck_assert_int_eq(state_dir_holds(fd, geteuid(), DEVICE_FILE, "one"), 0);
         ck_assert_int_eq(state_dir_holds(fd, geteuid(), DEVICE_FILE, ""), 0);
         ck_assert_int_eq(state_dir_commit(fd, geteuid(), DEVICE_FILE, ""), 0);
-        ck_assert_int_eq(state_dir_commit(fd, geteuid(), DEVICE_FILE, ""), 0); /* not there is as good */
+        ck_assert_int_eq(state_dir_commit(fd, geteuid(), DEVICE_FILE, ""),
+                         0); /* not there is as good */
         ck_assert_int_eq(state_dir_holds(fd, geteuid(), DEVICE_FILE, ""), 1);
         ck_assert_int_eq(state_dir_commit(fd, geteuid(), "../x", "two"), -EINVAL);
         unit_remove_dir(path);
@@ -419,7 +483,8 @@ START_TEST(test_foreign_files) {
 
         ck_assert_int_eq(symlinkat("/etc/hostname", fd, DEVICE_FILE), 0);
         ck_assert_int_eq(state_dir_read(fd, geteuid(), DEVICE_FILE, &text, &n), -EPERM);
-        ck_assert_int_eq(state_dir_commit(fd, geteuid(), DEVICE_FILE, "x"), 0); /* replaced, not followed */
+        ck_assert_int_eq(state_dir_commit(fd, geteuid(), DEVICE_FILE, "x"),
+                         0); /* replaced, not followed */
         ck_assert_int_eq(fstatat(fd, DEVICE_FILE, &st, AT_SYMLINK_NOFOLLOW), 0);
         ck_assert(S_ISREG(st.st_mode));
         ck_assert_uint_eq(st.st_mode & 0777, 0600);
@@ -453,9 +518,11 @@ START_TEST(test_list) {
         ck_assert_int_eq(mkdirat(fd, "device-0000000000000000.json", 0700), 0);
         ck_assert_int_eq(write_file_atomic_at(fd, "reservation-x", "x", 1, 0600, false), 0);
         memset(big, 'x', STATE_DIR_FILE_MAX + 1);
-        ck_assert_int_eq(state_dir_commit(fd, geteuid(), "device-ffffffffffffffff.json", big), -E2BIG);
-        ck_assert_int_eq(write_file_atomic_at(fd, "device-ffffffffffffffff.json", big, STATE_DIR_FILE_MAX + 1, 0600,
-                                              false), 0);
+        ck_assert_int_eq(state_dir_commit(fd, geteuid(), "device-ffffffffffffffff.json", big),
+                         -E2BIG);
+        ck_assert_int_eq(write_file_atomic_at(fd, "device-ffffffffffffffff.json", big,
+                                              STATE_DIR_FILE_MAX + 1, 0600, false),
+                         0);
         ck_assert_int_eq(state_dir_list(fd, geteuid(), &files, &n), 0);
         ck_assert_uint_eq(n, 4);
         ck_assert_int_lt(files[0].error, 0); /* a directory */

@@ -79,11 +79,14 @@ static Assignment *make_assignment(const char *id) {
         a->force = a->by_node = a->release_wanted = true;
         a->force_reason = strdup("because");
         a->policy = strdup("[{\"rule\":{}}]");
-        a->memlock = UINT64_MAX; /* stands last in the record: no zeros that journal_bytes() would cut */
+        a->memlock =
+                UINT64_MAX; /* stands last in the record: no zeros that journal_bytes() would cut */
         a->plan = make_plan(PLAN_A);
         a->created_at = 55;
         for (unsigned i = 0; i < EVENTS_MAX + 3; i++)
-                ck_assert_int_eq(assignment_add_notice(a, 1000 + i, "Lost", "0000:41:00.0", "{\"n\":1}", NULL), 0);
+                ck_assert_int_eq(assignment_add_notice(a, 1000 + i, "Lost", "0000:41:00.0",
+                                                       "{\"n\":1}", NULL),
+                                 0);
         a->notices[(EVENTS_MAX + 1) % EVENTS_MAX].acknowledged = true;
         ck_assert_int_eq(strv_extend(&a->differs, "0000:41:00.0 driver: nouveau, was nvidia"), 0);
         return a;
@@ -92,7 +95,8 @@ static Assignment *make_assignment(const char *id) {
 static void check_assignment(const Assignment *a, const Assignment *b) {
         _cleanup_encoder_ Encoder x = {}, y = {};
 
-        /* Field by field where a mistake of encoder and decoder could cancel out, and all of it as bytes. */
+        /* Field by field where a mistake of encoder and decoder could cancel out, and all of it as
+         * bytes. */
         ck_assert_str_eq(a->id, b->id);
         ck_assert_str_eq(a->owner, b->owner);
         ck_assert_uint_eq(a->creator_uid, b->creator_uid);
@@ -126,7 +130,8 @@ static void check_assignment(const Assignment *a, const Assignment *b) {
         ck_assert_uint_eq(strv_length(a->differs), strv_length(b->differs));
         ck_assert_int_eq(!a->plan, !b->plan);
         if (a->plan)
-                ck_assert_str_eq(a->plan->devices[0].driver_before, b->plan->devices[0].driver_before);
+                ck_assert_str_eq(a->plan->devices[0].driver_before,
+                                 b->plan->devices[0].driver_before);
         record_assignment(&x, a);
         record_assignment(&y, b);
         ck_assert_int_eq(x.error, 0);
@@ -269,7 +274,8 @@ START_TEST(test_refuses_what_it_could_not_read) {
 END_TEST
 
 static char *journal_of_two(size_t *ret_n, size_t *ret_first) {
-        _cleanup_(assignment_freep) Assignment *a = make_assignment(ID_A), *b = make_assignment(ID_B);
+        _cleanup_(assignment_freep) Assignment *a = make_assignment(ID_A),
+                                               *b = make_assignment(ID_B);
         Store *s = open_store();
 
         ck_assert_int_eq(store_assignment(s, a), 0);
@@ -289,7 +295,8 @@ static int collect(const JournalRecord *record, void *userdata) {
         return r;
 }
 
-/* At least this many assignments are found, and every byte is a record's, dropped, or a zero at the end. */
+/* At least this many assignments are found, and every byte is a record's, dropped, or a zero at the
+ * end. */
 static void check_scan(const char *data, size_t n, unsigned min) {
         JournalScan scan;
         unsigned found = 0;
@@ -424,7 +431,8 @@ START_TEST(test_boot) {
         ck_assert_int_eq(store_open(dir, dir, &s), 0);
         ck_assert_int_eq(store_boot(s, ID_A), 0);
         ck_assert_int_eq(store_boot(s, ID_B), 0);
-        ck_assert_int_eq(store_boot(s, "not an id"), -EINVAL); /* what could not be read back is not written */
+        ck_assert_int_eq(store_boot(s, "not an id"),
+                         -EINVAL); /* what could not be read back is not written */
         store_close(s);
         for (int i = 0; i < 2; i++) {
                 state = load();
@@ -460,7 +468,8 @@ static void limit_file_size(rlim_t n) {
 }
 
 START_TEST(test_short_write) {
-        _cleanup_(assignment_freep) Assignment *a = make_assignment(ID_A), *b = make_assignment(ID_B);
+        _cleanup_(assignment_freep) Assignment *a = make_assignment(ID_A),
+                                               *b = make_assignment(ID_B);
         _cleanup_free_ char *before = NULL, *after = NULL;
         size_t n, m;
         StoredState state;
@@ -498,7 +507,8 @@ START_TEST(test_short_write) {
 }
 END_TEST
 
-/* A plan whose end could not be written is over all the same: the next plan to begin takes that to disk before it. */
+/* A plan whose end could not be written is over all the same: the next plan to begin takes that to
+ * disk before it. */
 START_TEST(test_end_is_kept) {
         _cleanup_(assignment_freep) Assignment *a = make_assignment(ID_A);
         _cleanup_(plan_freep) Plan *other = make_plan(PLAN_B);

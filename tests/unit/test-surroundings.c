@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * model/surroundings: a root port with a switchless card of two functions and a VF below, and what each topic says of
- * them together; then trees that text alone can make, in which parents run in a circle.
+ * model/surroundings: a root port with a switchless card of two functions and a VF below, and what
+ * each topic says of them together; then trees that text alone can make, in which parents run in a
+ * circle.
  */
 
 #include "base/strutil.h"
@@ -43,7 +44,8 @@ static Device *add(const char *where, const char *path, const char *class, const
         return d;
 }
 
-static void set_config(Device *d, uint16_t device_control, uint16_t bridge_control, uint32_t root_command) {
+static void set_config(Device *d, uint16_t device_control, uint16_t bridge_control,
+                       uint32_t root_command) {
         d->config = calloc(1, sizeof(PciConfigFacts));
         ck_assert_ptr_nonnull(d->config);
         *d->config = (PciConfigFacts) {
@@ -105,13 +107,17 @@ START_TEST(members_are_listed_with_verdicts) {
 
         ck_assert_int_eq(strv_extend(&d->blockers, "host-critical"), 0);
         assert_topic(FIRST, PCI_TOPIC_IOMMU, "members",
-                     "[{\"address\":\"0000:00:01.0\",\"kind\":\"bridge\",\"driver\":\"\",\"state\":\"available\","
+                     "[{\"address\":\"0000:00:01.0\",\"kind\":\"bridge\",\"driver\":\"\",\"state\":"
+                     "\"available\","
                      "\"blockers\":[]},"
-                     "{\"address\":\"0000:01:00.0\",\"kind\":\"nic\",\"driver\":\"\",\"state\":\"available\","
+                     "{\"address\":\"0000:01:00.0\",\"kind\":\"nic\",\"driver\":\"\",\"state\":"
+                     "\"available\","
                      "\"blockers\":[]},"
-                     "{\"address\":\"0000:01:00.1\",\"kind\":\"nic\",\"driver\":\"\",\"state\":\"available\","
+                     "{\"address\":\"0000:01:00.1\",\"kind\":\"nic\",\"driver\":\"\",\"state\":"
+                     "\"available\","
                      "\"blockers\":[\"host-critical\"]},"
-                     "{\"address\":\"0000:01:00.2\",\"kind\":\"nic\",\"driver\":\"\",\"state\":\"available\","
+                     "{\"address\":\"0000:01:00.2\",\"kind\":\"nic\",\"driver\":\"\",\"state\":"
+                     "\"available\","
                      "\"blockers\":[]}]");
 }
 END_TEST
@@ -119,7 +125,8 @@ END_TEST
 START_TEST(windows_tell_use_and_room) {
         assert_topic(PORT, PCI_TOPIC_RESOURCES, "windows",
                      "[{\"window\":\"io\",\"assigned\":false,\"size\":0,\"address\":\"n/a\"},"
-                     "{\"window\":\"memory\",\"assigned\":true,\"size\":1048576,\"address\":\"c0000000\","
+                     "{\"window\":\"memory\",\"assigned\":true,\"size\":1048576,\"address\":"
+                     "\"c0000000\","
                      "\"used\":131072,\"free\":917504,\"largest_free\":458752},"
                      "{\"window\":\"prefetchable\",\"assigned\":true,\"size\":4294967296,"
                      "\"address\":\"380000000000\",\"used\":268435456,\"free\":4026531840,"
@@ -144,9 +151,11 @@ START_TEST(errors_are_followed_to_the_root) {
         set_config(inventory_device(inventory, address(FIRST)), error_paths[_i].device, 0, 0);
         assert_topic(FIRST, PCI_TOPIC_ERRORS, "reaches_root", "\"not read yet\"");
         assert_topic(FIRST, PCI_TOPIC_ERRORS, "path",
-                     "[{\"address\":\"0000:00:01.0\",\"aer\":\"not read yet\",\"reporting\":\"not read yet\","
+                     "[{\"address\":\"0000:00:01.0\",\"aer\":\"not read yet\",\"reporting\":\"not "
+                     "read yet\","
                      "\"serr_forwarding\":\"not read yet\"}]");
-        set_config(inventory_device(inventory, address(PORT)), 0x6, error_paths[_i].bridge, error_paths[_i].root);
+        set_config(inventory_device(inventory, address(PORT)), 0x6, error_paths[_i].bridge,
+                   error_paths[_i].root);
         assert_topic(FIRST, PCI_TOPIC_ERRORS, "reaches_root", error_paths[_i].reaches);
         assert_topic(PORT, PCI_TOPIC_ERRORS, "reaches_root", "\"n/a\"");
 }
@@ -180,8 +189,10 @@ END_TEST
 
 /* Two functions that say each that the other is above. */
 START_TEST(circles_end) {
-        (void) add("0000:02:00.0", "pci0000:00/0000:03:00.0/0000:02:00.0", "0x060400", NONE6 NONE NONE6 NONE NONE6);
-        (void) add("0000:03:00.0", "pci0000:00/0000:02:00.0/0000:03:00.0", "0x060400", NONE6 NONE NONE6 NONE NONE6);
+        (void) add("0000:02:00.0", "pci0000:00/0000:03:00.0/0000:02:00.0", "0x060400",
+                   NONE6 NONE NONE6 NONE NONE6);
+        (void) add("0000:03:00.0", "pci0000:00/0000:02:00.0/0000:03:00.0", "0x060400",
+                   NONE6 NONE NONE6 NONE NONE6);
         for (PciTopic t = 0; t < _PCI_TOPIC_MAX; t++) {
                 _cleanup_free_ char *text = topic("0000:02:00.0", t, NULL);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The made tree of tree.h. Everything is an ordinary file; what the kernel does behind a write is done by one thread
- * that waits on inotify, so nothing here sleeps or polls.
+ * The made tree of tree.h. Everything is an ordinary file; what the kernel does behind a write is
+ * done by one thread that waits on inotify, so nothing here sleeps or polls.
  */
 
 #include "tree.h"
@@ -40,7 +40,8 @@ static const char *path_of(const Tree *t, const TreeDevice *d, char *buffer) {
                 (void) snprintf(buffer, PATH_SIZE, "pci0000:00/%s", d->address);
         for (size_t i = 0; d->parent && i < t->n; i++)
                 if (streq(t->devices[i].address, d->parent))
-                        (void) snprintf(buffer, PATH_SIZE, "%s/%s", path_of(t, t->devices + i, above), d->address);
+                        (void) snprintf(buffer, PATH_SIZE, "%s/%s",
+                                        path_of(t, t->devices + i, above), d->address);
         return buffer;
 }
 
@@ -131,8 +132,10 @@ static void make_driver(const Tree *t, const char *name) {
         tree_write(t, path, "");
 }
 
-static void make_config(const Tree *t, const char *path, uint16_t vendor, uint16_t device, const char *class) {
-        uint8_t c[256] = { vendor & 0xff, vendor >> 8, device & 0xff, device >> 8, 0x06, 0x04, 0x10, 0x00 };
+static void make_config(const Tree *t, const char *path, uint16_t vendor, uint16_t device,
+                        const char *class) {
+        uint8_t c[256] = { vendor & 0xff, vendor >> 8, device & 0xff, device >> 8,
+                           0x06,          0x04,        0x10,          0x00 };
         uint32_t code = 0;
 
         ck_assert_int_ge(parse_u32(class, 16, 0xffffff, &code), 0);
@@ -149,9 +152,15 @@ static void make_device(const Tree *t, const TreeDevice *d) {
         static const struct {
                 const char *name, *text;
         } attributes[] = {
-                { "vendor", "0x1af4\n" },        { "device", "0x1041\n" },    { "subsystem_vendor", "0x1af4\n" },
-                { "subsystem_device", "0x1100\n" }, { "revision", "0x01\n" }, { "numa_node", "-1\n" },
-                { "reset_method", "flr bus\n" }, { "driver_override", "(null)\n" }, { "reset", "" },
+                { "vendor", "0x1af4\n" },
+                { "device", "0x1041\n" },
+                { "subsystem_vendor", "0x1af4\n" },
+                { "subsystem_device", "0x1100\n" },
+                { "revision", "0x01\n" },
+                { "numa_node", "-1\n" },
+                { "reset_method", "flr bus\n" },
+                { "driver_override", "(null)\n" },
+                { "reset", "" },
                 { "resource", "0x00000000fe000000 0x00000000fe003fff 0x0000000000040200\n" },
                 { "power/runtime_status", "active\n" },
         };
@@ -175,7 +184,8 @@ static void make_device(const Tree *t, const TreeDevice *d) {
         tree_link(t, path, target);
         (void) snprintf(path, sizeof(path), "sys/kernel/iommu_groups/%u/type", d->group);
         tree_write(t, path, "DMA-FQ\n");
-        (void) snprintf(path, sizeof(path), "sys/kernel/iommu_groups/%u/reserved_regions", d->group);
+        (void) snprintf(path, sizeof(path), "sys/kernel/iommu_groups/%u/reserved_regions",
+                        d->group);
         tree_write(t, path, "0x00000000fee00000 0x00000000feefffff msi\n");
         if (d->driver)
                 make_driver(t, d->driver);
@@ -201,7 +211,8 @@ Tree *tree_new(const TreeDevice *devices, size_t n) {
         tree_write(t, "proc/self/mountinfo", "");
         tree_write(t, "proc/1/mountinfo", "");
         tree_write(t, "proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n");
-        tree_write(t, "proc/net/route", "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n");
+        tree_write(t, "proc/net/route",
+                   "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n");
         tree_write(t, "proc/net/ipv6_route", "");
         tree_write(t, "sys/bus/pci/drivers_probe", "");
         make_driver(t, "vfio-pci");
@@ -218,7 +229,8 @@ static void probe(const Tree *t, const TreeDevice *d) {
 
         if (driver[0])
                 return;
-        (void) snprintf(path, sizeof(path), "sys/devices/%s/driver_override", path_of(t, d, buffer));
+        (void) snprintf(path, sizeof(path), "sys/devices/%s/driver_override",
+                        path_of(t, d, buffer));
         override = tree_read(t, path);
         override[strcspn(override, "\n")] = 0;
         set_driver(t, d, isempty(override) || streq(override, "(null)") ? d->native : override);
@@ -279,7 +291,8 @@ static void *play_kernel(void *userdata) {
         char events[8192] __attribute__((aligned(8)));
 
         for (;;) {
-                struct pollfd p[] = { { .fd = t->watch, .events = POLLIN }, { .fd = t->stop, .events = POLLIN } };
+                struct pollfd p[] = { { .fd = t->watch, .events = POLLIN },
+                                      { .fd = t->stop, .events = POLLIN } };
                 ssize_t n;
 
                 if (poll(p, 2, -1) < 0 || p[1].revents)
@@ -291,7 +304,8 @@ static void *play_kernel(void *userdata) {
                         for (size_t i = 0; i < kernel.n; i++)
                                 if (kernel.files[i].descriptor == e->wd)
                                         react(t, kernel.files[i].path,
-                                              kernel.files[i].driver[0] ? kernel.files[i].driver : NULL);
+                                              kernel.files[i].driver[0] ? kernel.files[i].driver
+                                                                        : NULL);
                         k += (ssize_t) (sizeof(*e) + e->len);
                 }
         }
@@ -337,7 +351,9 @@ void tree_send_event(const Tree *t, const void *message, size_t n) {
         int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
         ck_assert_int_ge(fd, 0);
-        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s/run/pciassignd-uevents", t->root);
-        ck_assert_int_eq(sendto(fd, message, n, 0, (struct sockaddr *) &address, sizeof(address)), (ssize_t) n);
+        (void) snprintf(address.sun_path, sizeof(address.sun_path), "%s/run/pciassignd-uevents",
+                        t->root);
+        ck_assert_int_eq(sendto(fd, message, n, 0, (struct sockaddr *) &address, sizeof(address)),
+                         (ssize_t) n);
         (void) close(fd);
 }

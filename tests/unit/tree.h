@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * A made tree: the files of a host's PCI functions below a directory, and a thread that plays the kernel's part in
- * driver changes: it sees a write to drivers_probe or to a driver's unbind file close and changes the links as the
- * kernel would. Tests run the real worker over it with --root.
+ * A made tree: the files of a host's PCI functions below a directory, and a thread that plays the
+ * kernel's part in driver changes: it sees a write to drivers_probe or to a driver's unbind file
+ * close and changes the links as the kernel would. Tests run the real worker over it with --root.
  */
 
 #include "pci/address.h"

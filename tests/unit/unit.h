@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * What every Check program of the unit tier shares. A program has tests over tables (START_TEST … END_TEST with
- * tcase_add_loop_test) and ends with UNIT_MAIN(name, function that adds them to a case).
+ * What every Check program of the unit tier shares. A program has tests over tables (START_TEST …
+ * END_TEST with tcase_add_loop_test) and ends with UNIT_MAIN(name, function that adds them to a
+ * case).
  */
 
 #include <check.h>
@@ -15,7 +16,8 @@
 #define UNIT_TIMEOUT_SEC 60
 
 /* One loop run of the test per element of the table. */
-#define ADD_TABLE(tcase, test, table) tcase_add_loop_test((tcase), (test), 0, (int) ELEMENTSOF(table))
+#define ADD_TABLE(tcase, test, table) \
+        tcase_add_loop_test((tcase), (test), 0, (int) ELEMENTSOF(table))
 
 static inline int unit_run(const char *name, void (*add)(TCase *tcase)) {
         Suite *suite = suite_create(name);
@@ -49,8 +51,8 @@ static inline char *unit_make_dir(void) {
         return path;
 }
 
-static inline int unit_remove_one(const char *path, const struct stat *st _unused_, int flag _unused_,
-                                  struct FTW *ftw _unused_) {
+static inline int unit_remove_one(const char *path, const struct stat *st _unused_,
+                                  int flag _unused_, struct FTW *ftw _unused_) {
         return remove(path);
 }
 

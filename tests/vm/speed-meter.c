@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One measurement of what giving a function away and taking it back costs, in microseconds on standard output; the
- * start of this program does not count.
+ * One measurement of what giving a function away and taking it back costs, in microseconds on
+ * standard output; the start of this program does not count.
  *
  *   speed-meter writes ADDRESS    the bare writes that change the driver and change it back
- *   speed-meter floor ADDRESS     all that the kernel has to do for an assignment and its release, with as little
- *                                 around it as there can be: who uses the function, the writes, each read back, a
- *                                 trial of group and container, and before the way back a trial that nobody holds
- *   speed-meter service ADDRESS   Assign and Release of the service, over a connection that is there
- *   speed-meter calls             two calls of the service that do nothing: what the bus takes of the above
+ *   speed-meter floor ADDRESS     all that the kernel has to do for an assignment and its release,
+ *                                 with as little around it as there can be: who uses the function,
+ *                                 the writes, each read back, a trial of group and container, and
+ *                                 before the way back a trial that nobody holds
+ *   speed-meter service ADDRESS   Assign and Release of the service, over an open connection
+ *   speed-meter calls             two calls of the service that do nothing: what the bus takes of
+ *                                 the above
  *
  * It checks what it did: a measurement of work that failed is none.
  */
@@ -85,8 +87,8 @@ static int change_driver(const Meter *m, const char *from, const char *override,
 
 /* Its children, and the tables that tell what the host does with them. */
 static int look_at_use(const Meter *m) {
-        static const char *const tables[] = { "/proc/1/mountinfo", "/proc/swaps", "/proc/1/net/route",
-                                              "/proc/1/net/ipv6_route" };
+        static const char *const tables[] = { "/proc/1/mountinfo", "/proc/swaps",
+                                              "/proc/1/net/route", "/proc/1/net/ipv6_route" };
         char text[65536];
         DIR *d = fdopendir(openat(m->function, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 
@@ -109,7 +111,8 @@ static int try_container(const Meter *m) {
         _cleanup_close_ int group = open(m->node, O_RDWR | O_CLOEXEC);
         struct vfio_group_status status = { .argsz = sizeof(status) };
 
-        if (container < 0 || group < 0 || ioctl(container, VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
+        if (container < 0 || group < 0 ||
+            ioctl(container, VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
             ioctl(group, VFIO_GROUP_GET_STATUS, &status) < 0 ||
             ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) < 0 ||
             ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) < 0)
@@ -155,20 +158,20 @@ static int by_service(sd_bus *bus, const char *address) {
         const char *assignment;
         int r;
 
-        r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign", NULL, &reply, "assa{sv}", 1,
-                               address, "speed", 0);
+        r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign", NULL,
+                               &reply, "assa{sv}", 1, address, "speed", 0);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "o", &assignment);
         if (r < 0)
                 return r;
-        return sd_bus_call_method(bus, BUS_NAME, assignment, BUS_INTERFACE_ASSIGNMENT, "Release", NULL, NULL, "a{sv}",
-                                  0);
+        return sd_bus_call_method(bus, BUS_NAME, assignment, BUS_INTERFACE_ASSIGNMENT, "Release",
+                                  NULL, NULL, "a{sv}", 0);
 }
 
 static int by_calls(sd_bus *bus) {
         for (unsigned i = 0; i < 2; i++) {
-                int r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, "org.freedesktop.DBus.Peer", "Ping", NULL, NULL,
-                                           "");
+                int r = sd_bus_call_method(bus, BUS_NAME, BUS_PATH, "org.freedesktop.DBus.Peer",
+                                           "Ping", NULL, NULL, "");
 
                 if (r < 0)
                         return r;

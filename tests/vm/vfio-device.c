@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What any VMM does with VFIO descriptors that it was handed: map memory for DMA, get a device from its group or
- * attach its character device to an address space, read its registers through a mapping.
+ * What any VMM does with VFIO descriptors that it was handed: map memory for DMA, get a device from
+ * its group or attach its character device to an address space, read its registers through a
+ * mapping.
  *
  * Knows nothing of who handed them out and opens no node itself: it runs without any privilege.
  */
@@ -24,8 +25,8 @@
 #define COMMAND_MEMORY 0x02 /* PCI_COMMAND_MEMORY */
 
 /*
- * linux/iommufd.h and the newer part of linux/vfio.h, spelled out: they are younger than the oldest headers that
- * this is built with (Documentation/userspace-api/iommufd.rst, vfio.rst).
+ * linux/iommufd.h and the newer part of linux/vfio.h, spelled out: they are younger than the oldest
+ * headers that this is built with (Documentation/userspace-api/iommufd.rst, vfio.rst).
  */
 #define IOMMUFD_IOAS_ALLOC _IO(';', 0x81)
 #define IOMMUFD_IOAS_MAP _IO(';', 0x85)

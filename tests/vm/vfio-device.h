@@ -15,10 +15,12 @@ typedef struct VfioProbe {
 /* Maps size bytes at memory (page-aligned) to the I/O virtual address iova. 0 or negative errno. */
 int vfio_container_map(int container, void *memory, size_t size, uint64_t iova);
 
-/* Descriptor of the device at address ("0000:01:00.0") from its group's; token "" or a UUID. Owned by the caller. */
+/* Descriptor of the device at address ("0000:01:00.0") from its group's; token "" or a UUID. Owned
+ * by the caller. */
 int vfio_group_get_device(int group, const char *address, const char *token);
 
-/* Binds a VFIO character device to iommufd and attaches it to *ioas, which is allocated when it is 0. */
+/* Binds a VFIO character device to iommufd and attaches it to *ioas, which is allocated when it is
+ * 0. */
 int vfio_cdev_attach(int cdev, int iommufd, uint32_t *ioas);
 int vfio_ioas_map(int iommufd, uint32_t ioas, void *memory, size_t size, uint64_t iova);
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * An orchestrator and VMM in one, as small as can be: asks the service for devices, receives their descriptors over
- * D-Bus, maps memory for DMA and reads a BAR of each. It needs no privilege but the permission to ask. With --device
- * or --cdev it was handed descriptors by whoever executed it, with --node it opens the character devices by itself.
+ * An orchestrator and VMM in one, as small as can be: asks the service for devices, receives their
+ * descriptors over D-Bus, maps memory for DMA and reads a BAR of each. It needs no privilege but
+ * the permission to ask. With --device or --cdev it was handed descriptors by whoever executed it,
+ * with --node it opens the character devices by itself.
  *
- * Says what happened as one JSON object a line. With --hold it keeps everything open until its standard input ends;
- * with --crash it is killed where it stands, holding everything.
+ * Says what happened as one JSON object a line. With --hold it keeps everything open until its
+ * standard input ends; with --crash it is killed where it stands, holding everything.
  *
- *   vfio-user [--owner=NAME] [--lifetime=NAME] [--assignment=PATH] [--api=NAME] [--device-fd] [--release]
+ *   vfio-user [--owner=NAME] [--lifetime=NAME] [--assignment=PATH] [--api=NAME] [--device-fd]
+ * [--release]
  *             [--hold|--crash] DEVICE…
  *   vfio-user [--container=FD --device=FD|--iommufd=FD --cdev=FD|--node] [--hold|--crash] DEVICE
  */
@@ -95,7 +97,8 @@ static int assign(User *u) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         const char *path = NULL, *job = NULL;
 
-        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, BUS_PATH, BUS_INTERFACE_MANAGER, "Assign");
+        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, BUS_PATH,
+                                               BUS_INTERFACE_MANAGER, "Assign");
         if (r >= 0)
                 r = sd_bus_message_append_strv(m, u->addresses);
         if (r >= 0)
@@ -218,11 +221,13 @@ static size_t count_cdevs(const User *u) {
 static int open_descriptors(User *u) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
 
-        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, u->path, BUS_INTERFACE_ASSIGNMENT, "Open");
+        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, u->path,
+                                               BUS_INTERFACE_ASSIGNMENT, "Open");
         if (r >= 0)
                 r = sd_bus_message_append_strv(m, u->addresses);
         if (r >= 0)
-                r = sd_bus_message_append(m, "a{sv}", 2, "device-fd", "b", (int) u->want_device_fd, "api", "s", u->api);
+                r = sd_bus_message_append(m, "a{sv}", 2, "device-fd", "b", (int) u->want_device_fd,
+                                          "api", "s", u->api);
         if (r < 0)
                 return failed("Open", NULL, r);
         r = call(u, m, "Open", &reply);
@@ -242,7 +247,8 @@ static int open_descriptors(User *u) {
         return 0;
 }
 
-/* By whichever way it was handed over; a group's descriptor may stand at the first of its devices only. */
+/* By whichever way it was handed over; a group's descriptor may stand at the first of its devices
+ * only. */
 static int device_descriptor(User *u, UserDevice *d, uint32_t *ioas) {
         if (d->cdev >= 0) {
                 int r = vfio_cdev_attach(d->cdev, u->iommufd, ioas);
@@ -261,7 +267,8 @@ static int device_descriptor(User *u, UserDevice *d, uint32_t *ioas) {
 }
 
 static int use(User *u) {
-        void *memory = mmap(NULL, DMA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory =
+                mmap(NULL, DMA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
                 return failed("memory", NULL, -errno);
 
@@ -313,7 +320,8 @@ static void close_all(User *u) {
 static int release(User *u) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
 
-        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, u->path, BUS_INTERFACE_ASSIGNMENT, "Release");
+        int r = sd_bus_message_new_method_call(u->bus, &m, BUS_NAME, u->path,
+                                               BUS_INTERFACE_ASSIGNMENT, "Release");
         if (r >= 0)
                 r = sd_bus_message_append(m, "a{sv}", 0);
         if (r < 0)
@@ -391,13 +399,20 @@ static int work(User *u) {
 
 static int parse(int argc, char **argv, User *u) {
         static const struct option options[] = {
-                { "owner", required_argument, NULL, 'o' },     { "lifetime", required_argument, NULL, 'l' },
-                { "assignment", required_argument, NULL, 'a' }, { "device-fd", no_argument, NULL, 'd' },
-                { "release", no_argument, NULL, 'r' },         { "hold", no_argument, NULL, 'h' },
-                { "crash", no_argument, NULL, 'c' },            { "api", required_argument, NULL, 'A' },
-                { "iommufd", required_argument, NULL, 'i' },    { "cdev", required_argument, NULL, 'C' },
-                { "container", required_argument, NULL, 'T' },  { "device", required_argument, NULL, 'D' },
-                { "node", no_argument, NULL, 'n' },             { NULL, 0, NULL, 0 },
+                { "owner", required_argument, NULL, 'o' },
+                { "lifetime", required_argument, NULL, 'l' },
+                { "assignment", required_argument, NULL, 'a' },
+                { "device-fd", no_argument, NULL, 'd' },
+                { "release", no_argument, NULL, 'r' },
+                { "hold", no_argument, NULL, 'h' },
+                { "crash", no_argument, NULL, 'c' },
+                { "api", required_argument, NULL, 'A' },
+                { "iommufd", required_argument, NULL, 'i' },
+                { "cdev", required_argument, NULL, 'C' },
+                { "container", required_argument, NULL, 'T' },
+                { "device", required_argument, NULL, 'D' },
+                { "node", no_argument, NULL, 'n' },
+                { NULL, 0, NULL, 0 },
         };
         uint32_t fd;
         int c;
