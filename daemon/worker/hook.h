@@ -29,6 +29,10 @@ typedef struct HookCall {
         uint32_t timeout_msec;
 } HookCall;
 int hook_run(Worker *w, const HookCall *call, HookResult *ret);
+/* The same by the hooks' own service. -EHOSTDOWN: it is not there. */
+int hook_ask(Worker *w, const HookCall *call, HookResult *ret);
+/* The service: runs what the worker behind w->socket asks for. */
+int hook_serve(Worker *w);
 bool hook_name_is_valid(const char *name);
 /* Who it runs as: UID_UNCHANGED where this process is not root and cannot change it. */
 #define HOOK_UID_UNCHANGED ((uid_t) -1)

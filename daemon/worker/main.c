@@ -16,6 +16,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/names.h"
+#include "worker/hook.h"
 #include "worker/worker.h"
 
 #define SOCKET_FD 3
@@ -116,12 +117,13 @@ static int run(Worker *w) {
         return 0;
 }
 
-static int parse_arguments(int argc, char **argv, const char **ret_root, Worker *w) {
+static int parse_arguments(int argc, char **argv, const char **ret_root, bool *ret_hook, Worker *w) {
         static const struct option options[] = {
                 { "root", required_argument, NULL, 'r' },
                 { "runtime-dir", required_argument, NULL, 'd' },
                 { "worker-dir", required_argument, NULL, 'w' },
                 { "state-dir", required_argument, NULL, 's' },
+                { "hook-service", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, 'V' },
                 {},
         };
@@ -142,6 +144,9 @@ static int parse_arguments(int argc, char **argv, const char **ret_root, Worker 
                 case 's':
                         w->state_dir = optarg;
                         break;
+                case 'h':
+                        *ret_hook = true;
+                        break;
                 case 'V':
                         (void) printf("%s\n", PACKAGE_STRING);
                         return 0;
@@ -159,10 +164,11 @@ int main(int argc, char **argv) {
                      .worker_dir = WORKER_DIR,
                      .state_dir = STATE_DIR };
         const char *root = "/";
+        bool hook = false;
         int r;
 
         log_set_program("pciassign-worker");
-        r = parse_arguments(argc, argv, &root, &w);
+        r = parse_arguments(argc, argv, &root, &hook, &w);
         if (r <= 0)
                 return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         r = close_all_except(keep, ELEMENTSOF(keep));
@@ -180,7 +186,7 @@ int main(int argc, char **argv) {
         (void) fcntl(SOCKET_FD, F_SETFL, 0);
         r = sys_tree_open(root, &w.tree);
         if (r >= 0)
-                r = run(&w);
+                r = hook ? hook_serve(&w) : run(&w);
         if (r < 0)
                 log_error_errno(r, "Worker ends: %m");
         encoder_done(&w.encoder);
