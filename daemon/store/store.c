@@ -239,8 +239,10 @@ int store_forget(Store *s, const char *assignment_id) {
 }
 
 int store_end_and_forget(Store *s, const char *plan_id, int outcome, const char *assignment_id) {
-        int r = store_end(s, plan_id, outcome, NULL),
-            k = assignment_id ? store_forget(s, assignment_id) : 0;
+        /* The assignment first: between the two a restart undoes by the facts what is undone
+         * already, while an assignment without its plan would pass for one that is prepared. */
+        int k = assignment_id ? store_forget(s, assignment_id) : 0,
+            r = store_end(s, plan_id, outcome, NULL);
 
         return r < 0 ? r : k;
 }
