@@ -171,7 +171,8 @@ static int policy_keys(const Arguments *a) {
         _cleanup_json_ Json *j = NULL;
         struct libscols_table *t;
         const Json *keys;
-        int code, r = ask_daemon(a, (char *const[]) { (char *) "--policy-keys", NULL }, &code, &j);
+        int code = 0,
+            r = ask_daemon(a, (char *const[]) { (char *) "--policy-keys", NULL }, &code, &j);
 
         if (r > 0)
                 return r;

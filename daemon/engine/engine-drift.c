@@ -135,7 +135,7 @@ static bool strv_same(char *const *a, char *const *b) {
         if (n != strv_length(b))
                 return false;
         for (size_t i = 0; i < n; i++)
-                if (!streq(a[i], b[i]))
+                if (!b || !streq(a[i], b[i])) /* b: for the analyser */
                         return false;
         return true;
 }

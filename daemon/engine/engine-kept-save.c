@@ -38,8 +38,9 @@ static void saved(Engine *e, const Plan *plan) {
 static void attempt(Task *t);
 
 static void retry(Task *t) {
-        usec_t pause = RETRY_FIRST_USEC << MIN(t->attempts++, 6U);
+        usec_t pause = RETRY_FIRST_USEC << MIN(t->attempts, 6U);
 
+        t->attempts++;
         if (task_fire_at(t, host_now(t->engine->host) + MIN(pause, RETRY_MAX_USEC), attempt) < 0)
                 log_error("Failed to arm a timer; kept state is written with the next change");
 }

@@ -24,7 +24,7 @@
 
 static int find_user(const char *name, uid_t *ret, void *userdata _unused_) {
         FILE *f = fopen("/etc/passwd", "re");
-        struct passwd entry, *p = NULL;
+        struct passwd entry = {}, *p = NULL;
         char buffer[4096];
 
         if (!f)
@@ -40,7 +40,7 @@ static int find_user(const char *name, uid_t *ret, void *userdata _unused_) {
 
 static int find_group(const char *name, gid_t *ret, void *userdata _unused_) {
         FILE *f = fopen("/etc/group", "re");
-        struct group entry, *g = NULL;
+        struct group entry = {}, *g = NULL;
         _cleanup_free_ char *buffer = malloc(65536);
         bool found = false;
 

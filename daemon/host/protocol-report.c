@@ -532,8 +532,8 @@ int decode_evidence(Decoder *d, uint32_t *ret_step, char **ret_text) {
                 fail(d, -EBADMSG);
         if (text && (memchr(text, 0, n) || !utf8_is_valid(text, n)))
                 fail(d, -EBADMSG);
-        if (decoder_finish(d) < 0)
-                return d->error;
+        if (decoder_finish(d) < 0 || !text)
+                return d->error < 0 ? d->error : -EBADMSG;
         copy = strndup(text, n);
         if (!copy)
                 return -ENOMEM;

@@ -110,8 +110,10 @@ typedef struct Seen {
 } Seen;
 
 static bool seen_number(Seen *seen, PolicySelector selector, uint64_t *ret) {
-        unsigned bit = 1U << selector;
+        unsigned bit;
 
+        assert(selector >= 0);
+        bit = 1U << selector;
         if (!(seen->asked & bit)) {
                 seen->asked |= bit;
                 if (policy_fact_number(seen->subject, selector, seen->numbers + selector))

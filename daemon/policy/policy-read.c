@@ -238,9 +238,9 @@ static void read_rule(PolicyReader *x, const PolicyValue *v) {
                 return;
         }
         while (policy_walk_next(x, v, &walk, &one))
-                if (one.key[0] == 'n' && streq(one.key, "name"))
+                if (streq_ptr(one.key, "name"))
                         name = one;
-                else if (one.key[0] == 'm' && streq(one.key, "match"))
+                else if (streq_ptr(one.key, "match"))
                         match = one;
         if (!name.json)
                 (void) policy_wrong(x, v, "an object with \"name\"");

@@ -17,7 +17,7 @@
 #define DIRECTORY "cleaning"
 #define RECORDS_MAX 8U
 #define RECORD_SIZE_MAX (64U << 10)
-#define FILE_SIZE_MAX (RECORDS_MAX * (RECORD_SIZE_MAX + 1U))
+#define FILE_SIZE_MAX ((size_t) RECORDS_MAX * (RECORD_SIZE_MAX + 1U))
 
 static int open_directory(Store *s, bool make) {
         int r = make ? mkdir_p_at(s->dir_fd, DIRECTORY, 0700) : 0, fd;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Hooks in a service of their own. The worker has no capability to change its user, and none that a
- * hook must not have: it asks the socket-activated pciassign-hook@.service, which is the same program
- * under the hooks' user in a narrower sandbox, and in whose control group everything that a hook
- * starts ends with it. One connection is one hook. Request, little-endian: u32 time limit in ms, name
- * with its NUL, the input to the end. Answer: i32 result, i32 status, u8 flags, the output.
+ * Hooks in a service of their own. The worker has no capability to change its user, and none that
+ * a hook must not have: it asks the socket-activated pciassign-hook@.service, which is the same
+ * program under the hooks' user in a narrower sandbox, and in whose control group everything that a
+ * hook starts ends with it. One connection is one hook. Request, little-endian: u32 time limit in
+ * ms, name with its NUL, the input to the end. Answer: i32 result, i32 status, u8 flags, the output.
  */
 
 #include <assert.h>
@@ -31,14 +31,15 @@
 static int connect_service(const Worker *w) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        int n;
 
         if (fd < 0)
                 return -errno;
-        if ((size_t) snprintf(address.sun_path, sizeof(address.sun_path), "%s/" SOCKET_NAME, w->worker_dir) >=
-            sizeof(address.sun_path))
+        n = snprintf(address.sun_path, sizeof(address.sun_path), "%s/" SOCKET_NAME, w->worker_dir);
+        if ((size_t) n >= sizeof(address.sun_path))
                 return -ENAMETOOLONG;
         if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
-                return errno == ENOENT ? -EHOSTDOWN : -errno; /* ENOENT means a hook of no such name */
+                return errno == ENOENT ? -EHOSTDOWN : -errno; /* ENOENT: there is no such hook */
         return TAKE_FD(fd);
 }
 
@@ -56,7 +57,8 @@ static int send_request(int fd, const HookCall *call) {
         return sendmsg(fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* Until it answers. A cancellation is passed on, and its answer waited for: by then nothing of the hook is left. */
+/* Until it answers. A cancellation is passed on, and its answer waited for: by then nothing of the
+ * hook is left. */
 static int await_answer(Worker *w, int fd, usec_t until) {
         bool passed_on = false;
 
@@ -67,7 +69,8 @@ static int await_answer(Worker *w, int fd, usec_t until) {
 
                 if (now >= until)
                         return -ETIMEDOUT;
-                if (poll(p, ELEMENTSOF(p), (int) ((until - now) / USEC_PER_MSEC) + 1) < 0 && errno != EINTR)
+                if (poll(p, ELEMENTSOF(p), (int) ((until - now) / USEC_PER_MSEC) + 1) < 0 &&
+                    errno != EINTR)
                         return -errno;
                 if (p[0].revents)
                         return 0;
@@ -126,7 +129,8 @@ int hook_ask(Worker *w, const HookCall *call, HookResult *ret) {
 
 static int send_answer(int fd, int result, const HookResult *h) {
         const uint32_t numbers[] = { htole32((uint32_t) result), htole32((uint32_t) h->status) };
-        const uint8_t flags = (uint8_t) ((h->not_mine ? FLAG_NOT_MINE : 0) | (h->masked ? FLAG_MASKED : 0));
+        const uint8_t flags = (uint8_t) ((h->not_mine ? FLAG_NOT_MINE : 0) |
+                                         (h->masked ? FLAG_MASKED : 0));
         const char *output = strempty(h->output);
         struct iovec parts[] = {
                 { (void *) numbers, sizeof(numbers) },

@@ -117,7 +117,8 @@ static int run(Worker *w) {
         return 0;
 }
 
-static int parse_arguments(int argc, char **argv, const char **ret_root, bool *ret_hook, Worker *w) {
+static int parse_arguments(int argc, char **argv, const char **ret_root, bool *ret_hook,
+                           Worker *w) {
         static const struct option options[] = {
                 { "root", required_argument, NULL, 'r' },
                 { "runtime-dir", required_argument, NULL, 'd' },

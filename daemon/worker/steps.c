@@ -246,8 +246,8 @@ int step_prove_override(StepRun *s) {
                         return r == -ENOENT ? -ENODEV : r;
                 if (streq(now, strempty(o->undo)) || streq(now, strempty(o->value)))
                         continue;
-                (void) snprintf(s->detail, sizeof(s->detail), "its driver_override is %s",
-                                now[0] ? now : "none");
+                (void) snprintf(s->detail, sizeof(s->detail), "its driver_override is %.*s",
+                                PCI_DRIVER_NAME_MAX, now[0] ? now : "none");
                 return -ESTALE;
         }
         return 0;
