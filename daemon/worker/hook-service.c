@@ -5,7 +5,7 @@
  * a hook must not have: it asks the socket-activated pciassign-hook@.service, which is the same
  * program under the hooks' user in a narrower sandbox, and in whose control group everything that a
  * hook starts ends with it. One connection is one hook. Request, little-endian: u32 time limit in
- * ms, name with its NUL, the input to the end. Answer: i32 result, i32 status, u8 flags, the output.
+ * ms, name with its NUL, the input to the end. Answer: i32 result, i32 status, u8 flags, output.
  */
 
 #include <assert.h>
@@ -108,6 +108,7 @@ static int take_answer(int fd, HookResult *ret) {
 
 int hook_ask(Worker *w, const HookCall *call, HookResult *ret) {
         _cleanup_close_ int fd = -EBADF;
+        usec_t until;
         int r;
 
         assert(w);
@@ -118,10 +119,10 @@ int hook_ask(Worker *w, const HookCall *call, HookResult *ret) {
         fd = connect_service(w);
         if (fd < 0)
                 return fd;
+        until = now_boottime() + (call->timeout_msec + ANSWER_GRACE_MSEC) * USEC_PER_MSEC;
         r = send_request(fd, call);
         if (r >= 0)
-                r = await_answer(w, fd, now_boottime() +
-                                                (call->timeout_msec + ANSWER_GRACE_MSEC) * USEC_PER_MSEC);
+                r = await_answer(w, fd, until);
         return r < 0 ? r : take_answer(fd, ret);
 }
 
@@ -135,7 +136,7 @@ static int send_answer(int fd, int result, const HookResult *h) {
         struct iovec parts[] = {
                 { (void *) numbers, sizeof(numbers) },
                 { (void *) &flags, sizeof(flags) },
-                { (void *) output, MIN(strlen(output), (size_t) ANSWER_MAX - ANSWER_HEAD) },
+                { (void *) output, strnlen(output, (size_t) ANSWER_MAX - ANSWER_HEAD) },
         };
         const struct msghdr message = { .msg_iov = parts, .msg_iovlen = ELEMENTSOF(parts) };
 
