@@ -8,7 +8,7 @@
  */
 
 #include <assert.h>
-#include <systemd/sd-id128.h>
+#include <fcntl.h>
 
 #include "base/fdio.h"
 #include "base/names.h"
@@ -60,19 +60,28 @@ static const char *kernel_state_directory(Host *h) {
         return kernel_host(h)->state_dir;
 }
 
-/* Of the tree, else of this machine: a tree below another root may have none. */
+/* Of the tree, else of this machine: a tree below another root may have none. 32 hexadecimal digits
+ * of a UUID. */
 static int kernel_boot_id(Host *h, char ret[HOST_BOOT_ID_MAX]) {
-        char text[SD_ID128_UUID_STRING_MAX];
-        sd_id128_t id;
-        ssize_t n;
-        int r;
+        static const char path[] = "/proc/sys/kernel/random/boot_id";
+        char text[64], id[HOST_BOOT_ID_MAX] = "";
+        ssize_t size = read_attr_at(kernel_host(h)->tree.root, path + 1, text, sizeof(text));
+        size_t n = 0;
 
-        n = read_attr_at(kernel_host(h)->tree.root, "proc/sys/kernel/random/boot_id", text,
-                         sizeof(text));
-        r = n > 0 ? sd_id128_from_string(text, &id) : sd_id128_get_boot(&id);
-        if (r < 0)
-                return r;
-        (void) sd_id128_to_string(id, ret);
+        if (size <= 0)
+                size = read_attr_at(AT_FDCWD, path, text, sizeof(text));
+        if (size <= 0)
+                return size < 0 ? (int) size : -ENODATA;
+        for (const char *p = text; *p; p++)
+                if (*p == '-')
+                        continue;
+                else if (!strchr("0123456789abcdef", *p) || n >= sizeof(id) - 1)
+                        return -EBADMSG;
+                else
+                        id[n++] = *p;
+        if (n != sizeof(id) - 1)
+                return -EBADMSG;
+        memcpy(ret, id, sizeof(id));
         return 0;
 }
 

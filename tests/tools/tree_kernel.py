@@ -16,6 +16,7 @@ import re
 import shutil
 import socket
 import struct
+import subprocess
 import threading
 from pathlib import Path
 
@@ -120,7 +121,10 @@ class TreeKernel:
         self.socket.close()
 
     def environment(self, build):
-        return {"LD_PRELOAD": str(Path(build) / "tests/tools/tree-kernel.so"), "TREE_KERNEL_ROOT": str(self.root)}
+        """For a daemon of this build. A sanitizer's library, if it is linked, has to come before ours."""
+        linked = subprocess.run(["ldd", Path(build) / "pciassignd"], capture_output=True, text=True, check=True).stdout
+        preloaded = [*re.findall(r"(/\S*/libasan\.so\S*)", linked), str(Path(build) / "tests/tools/tree-kernel.so")]
+        return {"LD_PRELOAD": ":".join(preloaded), "TREE_KERNEL_ROOT": str(self.root)}
 
     def run(self):
         while True:
