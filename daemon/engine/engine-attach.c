@@ -197,16 +197,13 @@ static int parse_user(const Caller *c, const char *uid, Error *err, uid_t *ret) 
         return 0;
 }
 
-static int check_attach(const Assignment *a, Error *err) {
+static int check_attach(Engine *e, const Assignment *a, Error *err) {
         if (a->job)
                 return error_set(err, ERROR_BUSY, "Job %llu works on assignment %s; wait for it",
                                  (unsigned long long) a->job->id, a->id);
-        if (engine_reservation_waits(a))
-                return error_set(
-                        err, ERROR_GONE,
-                        "Assignment %s is reserved, and its hardware is not there or not ready: %s",
-                        a->id, a->missing ? a->missing[0] : "it is being looked for");
-        if (a->state != ASSIGNMENT_ACTIVE && a->state != ASSIGNMENT_RESERVED)
+        if (a->state == ASSIGNMENT_RESERVED)
+                return engine_reservation_check_rest(e, a, err);
+        if (a->state != ASSIGNMENT_ACTIVE)
                 return error_set(
                         err, ERROR_INVALID,
                         "Assignment %s is %s; only an active or reserved one takes a process",
@@ -264,7 +261,7 @@ int engine_attach(Engine *e, const Caller *c, const char *assignment, int pidfd,
         assert(c);
         r = engine_find_owned(e, c, assignment, err, &a);
         if (r >= 0)
-                r = check_attach(a, err);
+                r = check_attach(e, a, err);
         if (r >= 0)
                 r = parse_user(c, uid, err, &user);
         if (r < 0)

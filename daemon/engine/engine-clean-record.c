@@ -144,3 +144,24 @@ void engine_clean_read_home(Engine *e, const Device *d, char **driver, char **ov
         take_driver(last, "driver_before", driver);
         take_driver(last, "override_before", override);
 }
+
+Json *engine_clean_quarantined_to_json(Engine *e, const Assignment *a) {
+        Json *list = NULL;
+
+        assert(e);
+        assert(a);
+        for (size_t i = 0; i < a->plan->n_devices; i++) {
+                const Device *d = inventory_device(e->inventory, a->plan->devices[i].address);
+                Json *one;
+
+                if (!d || !d->quarantine)
+                        continue;
+                one = json_new_object();
+                (void) json_set_string(one, "device", PCI_ADDRESS_TEXT(d->facts.address));
+                (void) json_set_string(one, "reason", d->quarantine);
+                if (!list)
+                        list = json_new_array();
+                (void) json_append(list, one);
+        }
+        return list;
+}

@@ -52,6 +52,8 @@ bool engine_clean_cannot_reset(Engine *e, const Plan *plan, const HostResult *re
 bool engine_clean_failed(const Plan *plan, const HostResult *result, PciAddress *ret);
 /* The devices of the failed one's group that the plan has: quarantined, each with its record. */
 void engine_clean_quarantine(Task *t, PciAddress failed, const CleanSubject *s, const char *reason);
+/* The assignment's devices that did not go back, with the reasons; NULL: none. */
+Json *engine_clean_quarantined_to_json(Engine *e, const Assignment *a);
 /* Of the plan that ended, or whose end is not known: what it cleaned has its record and is dirty no
  * more, what it was to keep (engine-kept.h) is taken over. still: the owner stays the same, so that
  * it counts as dirty all the same. */

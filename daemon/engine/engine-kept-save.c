@@ -35,6 +35,23 @@ static void saved(Engine *e, const Plan *plan) {
         e->kept_unsaved = left;
 }
 
+/* The file of a reservation is gone: nothing is left that the journal would have to remember. */
+static void forget_unreserved(Engine *e, const Plan *plan) {
+        for (size_t i = 0; i < plan->n_steps; i++) {
+                const Step *s = plan->steps + i;
+                char id[ASSIGNMENT_ID_MAX];
+                int r;
+
+                if (!isempty(s->expect) || !kept_reservation_id(strempty(s->value), id) ||
+                    inventory_assignment(e->inventory, id))
+                        continue;
+                r = store_forget(e->store, id);
+                if (r < 0)
+                        (void) log_warning_errno(
+                                r, "Failed to record the end of assignment %s: %m", id);
+        }
+}
+
 static void attempt(Task *t);
 
 static void retry(Task *t) {
@@ -61,6 +78,7 @@ static void finished(Task *t, const HostResult *result) {
                 retry(t);
                 return;
         }
+        forget_unreserved(e, t->plan);
         saved(e, t->plan);
         if (e->kept_unsaved) {
                 t->attempts = 0;
@@ -158,9 +176,15 @@ int engine_kept_set_quarantine(Engine *e, Device *d, const char *reason) {
         return r < 0 ? r : take(e, d, plan);
 }
 
-int engine_kept_set_unreserved(Engine *e, const char *id) {
+bool engine_kept_set_unreserved(Engine *e, const char *id) {
         _cleanup_(plan_freep) Plan *plan = plan_new(PLAN_RECORD);
         int r = plan ? engine_kept_add_unreserve(e, plan, id) : -ENOMEM;
+        bool pending = r < 0 || plan->n_steps > 0;
 
-        return r < 0 ? r : take(e, NULL, plan);
+        if (r >= 0)
+                r = take(e, NULL, plan);
+        if (r < 0)
+                (void) log_error_errno(
+                        r, "Failed to have the end of assignment %s written down: %m", id);
+        return pending;
 }

@@ -56,6 +56,15 @@ void engine_reservation_applied(Engine *e, Assignment *a);
 /* Prepares it with the hardware that was found (engine-assign.c). */
 int engine_assign_again(Engine *e, Assignment *a, const KeptReservation *kept,
                         Device *const *devices);
+/* Each device of its plan is there and no other card. */
+bool engine_reservation_is_there(Engine *e, const Assignment *a);
+/* That, and on the driver that it was handed over with: it may be used. ERROR_GONE, ERROR_BUSY. */
+int engine_reservation_check_rest(Engine *e, const Assignment *a, Error *err);
+/* It owns nothing (any more) and is looked for. */
+void engine_reservation_let_go(Engine *e, Assignment *a);
+/* What is there of it goes back to the host; it stays reserved. */
+int engine_reservation_plan_back(Engine *e, const Assignment *a, Plan **ret);
+bool engine_reservation_is_kept(const Engine *e, const char *id);
 /* Is this the hardware that was reserved? ERROR_GONE. */
 int engine_reservation_check(Engine *e, const Assignment *a, Error *err);
 
@@ -63,7 +72,8 @@ int engine_reservation_check(Engine *e, const Assignment *a, Error *err);
 
 int engine_kept_set_clean(Engine *e, Device *d);
 int engine_kept_set_quarantine(Engine *e, Device *d, const char *reason);
-int engine_kept_set_unreserved(Engine *e, const char *id);
+/* true: its file is not gone yet, and the journal forgets the assignment when it is. */
+bool engine_kept_set_unreserved(Engine *e, const char *id);
 /* Between the two files: the text that a file shall have, NULL none; what a result says about the
  * directory. */
 void engine_kept_apply(Engine *e, const Plan *plan, HostOutcome outcome); /* memory alone */

@@ -158,11 +158,9 @@ static int wake_reserved(Engine *e, Assignment *a, Error *err) {
 
         if (a->state != ASSIGNMENT_RESERVED || a->job)
                 return 0;
-        if (engine_reservation_waits(a))
-                return error_set(
-                        err, ERROR_GONE,
-                        "Assignment %s is reserved, and its hardware is not there or not ready: %s",
-                        a->id, a->missing ? a->missing[0] : "it is being looked for");
+        r = engine_reservation_check_rest(e, a, err);
+        if (r < 0)
+                return r;
         if (!engine_step(e, a, ASSIGNMENT_EVENT_ATTACH) ||
             !engine_step(e, a, ASSIGNMENT_EVENT_PREPARED))
                 return error_set(err, ERROR_FAILED, "Assignment %s cannot be woken", a->id);

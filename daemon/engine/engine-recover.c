@@ -131,18 +131,6 @@ static int begin_recovery(Engine *e, Assignment *a, Plan *plan, bool undo, bool 
 
 /* ---- assignments ---- */
 
-/* The hardware that was assigned, or another card in its place. */
-static bool hardware_is_there(Engine *e, const Assignment *a) {
-        for (size_t i = 0; i < a->plan->n_devices; i++) {
-                const PlanDevice *p = a->plan->devices + i;
-                const Device *d = inventory_device(e->inventory, p->address);
-
-                if (!d || !plan_device_is(p, &d->facts))
-                        return false;
-        }
-        return true;
-}
-
 static void claim_again(Engine *e, Assignment *a) {
         for (size_t i = 0; i < a->plan->n_devices; i++) {
                 const PlanDevice *p = a->plan->devices + i;
@@ -164,7 +152,11 @@ static bool plan_is_rest(const Plan *plan) {
 }
 
 static int recover_settled(Engine *e, Assignment *a) {
-        if (!hardware_is_there(e, a) && a->state != ASSIGNMENT_LOST) {
+        bool is_there = engine_reservation_is_there(e, a);
+
+        if (!is_there && a->state == ASSIGNMENT_RESERVED && !a->job)
+                return engine_begin_release(e, a, NULL, true, "its hardware is not there");
+        if (!is_there && a->state != ASSIGNMENT_LOST) {
                 engine_audit(a, MESSAGE_DEVICE_ERROR, LOG_WARNING,
                              "The hardware assigned to %s is not there any more", a->owner);
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_DEVICE_LOST);
@@ -202,7 +194,8 @@ static int recover_assignment(Engine *e, Assignment *a, StoredState *state) {
         switch (a->state) {
         case ASSIGNMENT_RELEASED:
                 engine_drop_assignment(e, a);
-                forget(e, id);
+                if (e->kept_unread >= 0 && !engine_kept_set_unreserved(e, id))
+                        forget(e, id); /* or else when its file is gone */
                 return 0;
         case ASSIGNMENT_RELEASING:
         case ASSIGNMENT_CLEANING:
@@ -224,6 +217,12 @@ static int recover_assignment(Engine *e, Assignment *a, StoredState *state) {
         case _ASSIGNMENT_STATE_INVALID:
                 break;
         }
+        if (plan && streq(plan->id, a->plan->id) && a->state == ASSIGNMENT_RESERVED &&
+            !engine_reservation_is_there(e, a)) {
+                /* What was to be taken up is another card now: it cannot be undone step by step. */
+                (void) engine_step(e, a, ASSIGNMENT_EVENT_RELEASE);
+                return begin_recovery(e, a, plan, false, true);
+        }
         if (plan) { /* an attach on its way: the owner before it keeps it */
                 int r = begin_recovery(e, a, plan, true, false);
 
@@ -238,7 +237,10 @@ static int take_assignments(Engine *e, StoredState *state) {
                 Assignment *a = state->assignments[i];
                 int r;
 
-                if (!a->plan || a->plan->n_devices == 0) {
+                if (!a->plan || (a->plan->n_devices == 0 &&
+                                 a->state != ASSIGNMENT_RELEASED &&
+                                 (a->state != ASSIGNMENT_RESERVED ||
+                                  !engine_reservation_is_kept(e, a->id)))) {
                         log_warning("Assignment %s of the journal has no devices; it is forgotten",
                                     a->id);
                         (void) store_forget(e->store, a->id);

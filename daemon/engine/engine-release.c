@@ -20,6 +20,7 @@
 
 typedef struct Release {
         bool rest;         /* stays on the VFIO driver, reserved */
+        bool await;        /* back to the host, and reserved until all of it is there */
         unsigned failures; /* of the plan, not of patience */
         bool recorded;     /* the plan is in the journal, without outcome */
         bool unsaved;      /* the state directory fails: it follows when it can */
@@ -112,36 +113,18 @@ static void find_differences(Engine *e, Assignment *a) {
         }
 }
 
-/* Its devices that did not go back; NULL: none. */
-static Json *quarantined_to_json(Engine *e, const Assignment *a) {
-        Json *list = NULL;
+static char *result_to_details(Engine *e, const Assignment *a, bool unsaved) {
+        _cleanup_json_ Json *j = NULL, *list = engine_clean_quarantined_to_json(e, a);
 
-        for (size_t i = 0; i < a->plan->n_devices; i++) {
-                const Device *d = inventory_device(e->inventory, a->plan->devices[i].address);
-                Json *one;
-
-                if (!d || !d->quarantine)
-                        continue;
-                one = json_new_object();
-                (void) json_set_string(one, "device", PCI_ADDRESS_TEXT(d->facts.address));
-                (void) json_set_string(one, "reason", d->quarantine);
-                if (!list)
-                        list = json_new_array();
-                (void) json_append(list, one);
-        }
-        return list;
-}
-
-static char *differences_to_details(Engine *e, const Assignment *a) {
-        _cleanup_json_ Json *j = NULL, *list = quarantined_to_json(e, a);
-
-        if (!a->differs && !list)
+        if (!a->differs && !list && !unsaved)
                 return NULL;
         j = json_new_object();
         if (a->differs)
                 (void) json_set_strv(j, "differs", a->differs);
         if (list)
                 (void) json_set(j, "quarantined", TAKE_PTR(list));
+        if (unsaved)
+                (void) json_set_string(j, "unsaved", strempty(engine_kept_trouble(e)));
         return json_to_text(j, false);
 }
 
@@ -171,47 +154,58 @@ void engine_adopt_waiting(Engine *e, const Assignment *a, const Job *j) {
         }
 }
 
-static void forget_softly(Engine *e, const Assignment *a) {
-        int r = engine_kept_set_unreserved(e, a->id);
+/* It stays its owner's. What was lost meanwhile is waited for: another card in its place is not. */
+static void release_rested(Task *t, Assignment *a) {
+        Engine *e = t->engine;
+        Job *j = task_job(t);
+        bool await = task_release(t)->await, end = a->release_wanted;
 
-        if (r < 0)
-                (void) log_error_errno(
-                        r, "Failed to have the end of assignment %s written down: %m", a->id);
+        if (!await && !engine_reservation_is_there(e, a)) {
+                task_release(t)->await = true;
+                task_release(t)->rest = false;
+                retry_now(t);
+                return;
+        }
+        a->job = NULL;
+        (void) engine_step(e, a, ASSIGNMENT_EVENT_REST);
+        if (await)
+                engine_reservation_let_go(e, a);
+        record_end(e, t, a, HOST_OUTCOME_DONE, false);
+        engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE, "Reserved for %s until %s", a->owner,
+                     await ? "its hardware is there again" : "somebody attaches");
+        if (end)
+                engine_adopt_waiting(e, a, NULL);
+        engine_job_finish(e, j, JOB_DONE, NULL);
+        task_free(t);
+        if (end)
+                (void) engine_begin_release(e, a, NULL, false, "asked for meanwhile");
+        else if (await)
+                engine_reservations_try(e);
 }
 
 static void release_done(Task *t, Assignment *a) {
         Engine *e = t->engine;
         Job *j = task_job(t);
-        bool rest = task_release(t)->rest && !a->release_wanted;
         _cleanup_error_ Error result = ERROR_INIT;
 
         engine_refresh_plan(e, a->plan);
         if (a->state == ASSIGNMENT_RELEASING)
                 (void) engine_step(e, a, ASSIGNMENT_EVENT_UNHELD);
-        a->job = NULL;
-        if (task_release(t)->rest) {
-                (void) engine_step(e, a, ASSIGNMENT_EVENT_REST);
-                record_end(e, t, a, HOST_OUTCOME_DONE, false);
-                engine_audit(a, MESSAGE_RELEASED, LOG_NOTICE,
-                             "Reserved for %s until somebody attaches", a->owner);
-                if (!rest)
-                        engine_adopt_waiting(e, a, NULL);
-                engine_job_finish(e, j, JOB_DONE, NULL);
-                task_free(t);
-                if (!rest)
-                        (void) engine_begin_release(e, a, NULL, false, "asked for meanwhile");
+        if (task_release(t)->rest || task_release(t)->await) {
+                release_rested(t, a);
                 return;
         }
+        a->job = NULL;
         engine_settings_refresh(e, a->plan);
         find_differences(e, a);
         for (size_t i = 0; t->not_restored && t->not_restored[i]; i++)
                 if (strv_extend(&a->differs, t->not_restored[i]) < 0)
                         log_warning("Not enough memory for what the release left different");
-        if (task_release(t)->unsaved)
-                forget_softly(e, a);
         (void) engine_step(e, a, ASSIGNMENT_EVENT_CLEANED);
-        record_end(e, t, a, HOST_OUTCOME_DONE, true);
-        error_take_details(&result, differences_to_details(e, a));
+        /* While its file is there the journal has it as released: a restart goes on removing it. */
+        record_end(e, t, a, HOST_OUTCOME_DONE,
+                   !task_release(t)->unsaved || !engine_kept_set_unreserved(e, a->id));
+        error_take_details(&result, result_to_details(e, a, task_release(t)->unsaved));
         engine_job_finish(e, j, JOB_DONE, &result);
         for (size_t i = 0; a->differs && a->differs[i]; i++)
                 engine_audit(a, MESSAGE_DRIFT, LOG_WARNING, "Not restored: %s", a->differs[i]);
@@ -278,7 +272,7 @@ static bool quarantine_failed(Task *t, Assignment *a, const HostResult *result, 
         (void) json_set_string(details, "reason", err->message);
         text = json_to_text(details, false);
         engine_notice(t->engine, a, "Quarantined", failed, text);
-        task_release(t)->rest = false;
+        task_release(t)->rest = task_release(t)->await = false;
         t->attempts = 0;
         return true;
 }
@@ -366,7 +360,7 @@ static void release_finished(Task *t, const HostResult *result) {
 }
 
 /* What was kept for its sake is no longer: the last steps, after all that could still go wrong. */
-static int add_kept(Engine *e, const Assignment *a, Plan *plan) {
+static int add_kept(Engine *e, const Assignment *a, Plan *plan, bool end) {
         int r = 0;
 
         /* Nothing that was not cleaned: also of a reservation that was never prepared. */
@@ -374,7 +368,7 @@ static int add_kept(Engine *e, const Assignment *a, Plan *plan) {
                 if (engine_clean_plan_cleans(plan, plan->devices[i].address))
                         r = engine_kept_add_clean(
                                 e, plan, inventory_device(e->inventory, plan->devices[i].address));
-        return r < 0 ? r : engine_kept_add_unreserve(e, plan, a->id);
+        return r < 0 || !end ? r : engine_kept_add_unreserve(e, plan, a->id);
 }
 
 static int make_plan(Task *t, Assignment *a) {
@@ -382,10 +376,13 @@ static int make_plan(Task *t, Assignment *a) {
         _cleanup_(plan_freep) Plan *plan = NULL;
         int r;
 
-        r = task_release(t)->rest ? engine_plan_rest(e, a, &plan)
-                                  : engine_plan_release(e, a, &plan);
+        if (task_release(t)->await)
+                r = engine_reservation_plan_back(e, a, &plan);
+        else
+                r = task_release(t)->rest ? engine_plan_rest(e, a, &plan)
+                                          : engine_plan_release(e, a, &plan);
         if (r >= 0 && !task_release(t)->rest && !task_release(t)->unsaved)
-                r = add_kept(e, a, plan);
+                r = add_kept(e, a, plan, !task_release(t)->await);
         if (r < 0)
                 return r;
         r = job_set_plan(task_job(t), plan);
@@ -449,7 +446,8 @@ static void stop_preparing(Engine *e, const Assignment *a) {
         }
 }
 
-static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, const char *why) {
+static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, bool await,
+                         const char *why) {
         Release *release;
         Task *t;
         Job *j;
@@ -462,7 +460,7 @@ static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, c
         t->data = release;
         t->data_free = free;
         if (release)
-                *release = (Release) { .rest = rest, .why = why };
+                *release = (Release) { .rest = rest && !await, .await = await, .why = why };
         r = release ? engine_job_new(e, PLAN_RELEASE, c ? c->uid : a->creator_uid, a->id, &j)
                     : -ENOMEM;
         if (r < 0) {
@@ -481,6 +479,8 @@ static int release_start(Engine *e, Assignment *a, const Caller *c, bool rest, c
 }
 
 int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, const char *why) {
+        bool await;
+
         assert(e);
         assert(a);
         switch (a->state) {
@@ -498,7 +498,7 @@ int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, c
                 stop_preparing(e, a);
                 return 0;
         case ASSIGNMENT_RESERVED:
-                if (rest)
+                if (rest && engine_reservation_is_there(e, a))
                         return 0;
                 break;
         case ASSIGNMENT_ACTIVE:
@@ -514,15 +514,18 @@ int engine_begin_release(Engine *e, Assignment *a, const Caller *c, bool rest, c
                 a->release_wanted = true;
                 return 0;
         }
+        /* What was lost has no driver to rest on, even if it came back. */
+        await = rest && (a->state == ASSIGNMENT_LOST || !engine_reservation_is_there(e, a));
         if (!engine_step(e, a, ASSIGNMENT_EVENT_RELEASE))
                 return -EINVAL;
-        return release_start(e, a, c, rest, why);
+        return release_start(e, a, c, rest, await, why);
 }
 
 int engine_continue_release(Engine *e, Assignment *a, bool rest) {
         assert(e);
         assert(a);
-        return release_start(e, a, NULL, rest, "went on after a restart");
+        return release_start(e, a, NULL, rest, rest && !engine_reservation_is_there(e, a),
+                             "went on after a restart");
 }
 
 void engine_drop_waiting(Engine *e, const Assignment *a, EngineReply reply, void *userdata) {

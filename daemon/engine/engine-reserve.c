@@ -24,6 +24,12 @@ static const KeptReservation *find_kept(const Engine *e, const char *id) {
         return NULL;
 }
 
+bool engine_reservation_is_kept(const Engine *e, const char *id) {
+        assert(e);
+        assert(id);
+        return e->kept_unread < 0 || find_kept(e, id);
+}
+
 bool engine_reservation_waits(const Assignment *a) {
         assert(a);
         return a->state == ASSIGNMENT_RESERVED && a->plan && !a->plan->id[0];
@@ -105,10 +111,12 @@ static void tell_other_card(Engine *e, const Assignment *a, const DeviceIdentity
 
 /* ---- taking it ---- */
 
-static void let_go(Engine *e, Assignment *a) {
+void engine_reservation_let_go(Engine *e, Assignment *a) {
         _cleanup_(plan_freep) Plan *before = NULL;
         Plan *nothing = plan_new(PLAN_ASSIGN);
 
+        assert(e);
+        assert(a);
         engine_unclaim(e, a);
         if (!nothing) { /* what it names stays shown; it is not applied */
                 a->plan->id[0] = 0;
@@ -123,6 +131,8 @@ static void let_go(Engine *e, Assignment *a) {
                         continue;
                 engine_update_verdicts(e, d, d);
                 engine_device_changed(e, d);
+                if (d->gone && !d->assignment) /* it was kept for the reservation's sake */
+                        engine_remove_device(e, d);
         }
 }
 
@@ -133,7 +143,7 @@ void engine_reservation_failed(Engine *e, Assignment *a, const Error *err) {
 
         assert(a);
         a->job = NULL;
-        let_go(e, a);
+        engine_reservation_let_go(e, a);
         if (err && err->code != ERROR_NONE) {
                 a->retry_at = host_now(e->host) + RETRY_USEC;
                 text = strjoinf("could not be prepared: %s", err->message);
@@ -245,14 +255,14 @@ static int try_one(Engine *e, Assignment *a) {
         r = find_hardware(e, a, kept, devices);
         if (r <= 0) {
                 if (a->plan->n_devices > 0)
-                        let_go(e, a);
+                        engine_reservation_let_go(e, a);
                 return r;
         }
         asked = (AskedFor){
                 .devices = devices, .n_devices = kept->n_requested, .take_all = true, .self = a
         };
         if (!still_claimed(a, devices, kept->n_requested)) {
-                let_go(e, a);
+                engine_reservation_let_go(e, a);
                 r = claim(e, a, &asked);
                 if (r < 0)
                         return r == -EBUSY ? retry_later(e) : r;
@@ -278,6 +288,57 @@ int engine_reservation_check(Engine *e, const Assignment *a, Error *err) {
                         return error_set(err, ERROR_GONE,
                                          "The reserved hardware is not there any more");
         }
+        return 0;
+}
+
+bool engine_reservation_is_there(Engine *e, const Assignment *a) {
+        assert(a);
+        for (size_t i = 0; a->plan && i < a->plan->n_devices; i++) {
+                const PlanDevice *p = a->plan->devices + i;
+                const Device *d = inventory_device(e->inventory, p->address);
+
+                if (!d || d->gone || !plan_device_is(p, &d->facts))
+                        return false;
+        }
+        return true;
+}
+
+int engine_reservation_check_rest(Engine *e, const Assignment *a, Error *err) {
+        assert(a);
+        if (engine_reservation_waits(a))
+                return error_set(
+                        err, ERROR_GONE,
+                        "Assignment %s is reserved, and its hardware is not there or not ready: %s",
+                        a->id, a->missing ? a->missing[0] : "it is being looked for");
+        if (!engine_reservation_is_there(e, a))
+                return error_set(err, ERROR_GONE, "The hardware of assignment %s is not there any "
+                                 "more; release it", a->id);
+        for (size_t i = 0; i < a->plan->n_devices; i++) {
+                const PlanDevice *p = a->plan->devices + i;
+                const Device *d = inventory_device(e->inventory, p->address);
+
+                if (p->requested && !streq(d->facts.driver, strempty(p->driver)))
+                        return error_set(err, ERROR_BUSY,
+                                         "%s is on %s, not on %s any more: somebody rebound it; "
+                                         "release it",
+                                         PCI_ADDRESS_TEXT(p->address),
+                                         d->facts.driver[0] ? d->facts.driver : "no driver",
+                                         strempty(p->driver));
+        }
+        return 0;
+}
+
+/* Without the steps that compare: it is not at its end, and this tells its plan from a release's
+ * after a crash (engine-recover.c). */
+int engine_reservation_plan_back(Engine *e, const Assignment *a, Plan **ret) {
+        Plan *plan;
+        int r = engine_plan_release(e, a, &plan);
+
+        if (r < 0)
+                return r;
+        while (plan->n_steps > 0 && plan->steps[plan->n_steps - 1].type == STEP_VERIFY)
+                plan_drop_step(plan);
+        *ret = plan;
         return 0;
 }
 

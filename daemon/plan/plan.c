@@ -115,6 +115,12 @@ void plan_clear_steps(Plan *p) {
         p->n_steps = 0;
 }
 
+void plan_drop_step(Plan *p) {
+        assert(p);
+        assert(p->n_steps > 0);
+        step_done(p->steps + --p->n_steps);
+}
+
 Plan *plan_free(Plan *p) {
         if (!p)
                 return NULL;

@@ -121,6 +121,7 @@ typedef struct Plan {
 Plan *plan_new(PlanKind kind); /* id left empty */
 /* Its devices stay. */
 void plan_clear_steps(Plan *p);
+void plan_drop_step(Plan *p); /* the last one */
 Plan *plan_free(Plan *p);
 DEFINE_CLEANUP(Plan *, plan_free);
 int plan_copy(const Plan *p, Plan **ret);

@@ -147,6 +147,22 @@ void kept_reservation_name(const char *id, char ret[STATE_NAME_MAX]) {
         (void) snprintf(ret, STATE_NAME_MAX, "reservation-%.32s.json", id);
 }
 
+bool kept_reservation_id(const char *name, char ret[ASSIGNMENT_ID_MAX]) {
+        static const char prefix[] = "reservation-";
+        char id[ASSIGNMENT_ID_MAX], same[STATE_NAME_MAX];
+
+        assert(name);
+        if (strncmp(name, prefix, strlen(prefix)) != 0)
+                return false;
+        /* Cut to the length of an id, which ".json" follows, or it is another name. */
+        (void) snprintf(id, sizeof(id), "%.32s", name + strlen(prefix));
+        kept_reservation_name(id, same);
+        if (!streq(same, name))
+                return false;
+        (void) string_copy(ret, ASSIGNMENT_ID_MAX, id);
+        return true;
+}
+
 /* ---- to text ---- */
 
 /* {"crc32c":"…", and the rest of the object. */

@@ -89,3 +89,5 @@ int kept_state_add_error(KeptState *s, const char *name, int error);
 /* "device-KEY.json" of this identity; false if cut. */
 bool kept_device_name(const DeviceIdentity *i, char ret[STATE_NAME_MAX]);
 void kept_reservation_name(const char *id, char ret[STATE_NAME_MAX]);
+/* And back; false: the file of something else. */
+bool kept_reservation_id(const char *name, char ret[ASSIGNMENT_ID_MAX]);
