@@ -12,10 +12,10 @@ class Operation:
     def prepare(self, rig):
         self.path = None
 
-    def reply(self, rig, limit=None):
+    def reply(self, _rig):
         """("ok" | error name | None without an answer, what is acknowledged)"""
         try:
-            values = self.call.wait(*([limit] if limit else []))
+            values = self.call.wait()
         except BusError as error:
             return error.name, None
         return "ok", self.told(values)

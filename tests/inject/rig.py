@@ -19,7 +19,9 @@ sys.path[:0] = [str(HERE.parent / "bus"), str(HERE.parent / "tools")]
 
 import harness  # noqa: E402
 import tree_kernel  # noqa: E402
-from harness import ASSIGNMENT, BUILD, DAEMON, DEVICE, HOST, JOB, LIMIT, MANAGER, PATH, BusError  # noqa: E402
+from harness import ASSIGNMENT, BUILD, DAEMON, DEVICE, HOST, JOB, MANAGER, PATH, BusError  # noqa: E402
+
+LIMIT = 15.0  # seconds that anything may take here, where drivers bind at once
 
 FINISHED = {"done", "failed", "cancelled"}
 RESTING = {"active", "reserved", "failed", "lost"}
@@ -134,11 +136,26 @@ class Rig:
         workers += self.orphans()
         if self.client:
             self.client.close()
-        if self.daemon and self.daemon.process:
-            self.daemon.kill()
-        self.client = self.daemon = None
+        daemon, self.client, self.daemon = self.daemon, None, None
+        if daemon and daemon.process:
+            daemon.kill()
         for pid in workers:
             wait_for_end(pid)
+
+    def abandon(self):
+        """After a fault of whatever kind: nothing of this host is left at work."""
+        for pid in [*(self.workers() if self.daemon and self.daemon.process else []), *self.orphans()]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.stop()
+
+    def log(self):
+        try:
+            return (self.directory / "daemon.log").read_text(errors="replace").splitlines()
+        except OSError:
+            return []
 
     def orphans(self):
         """Workers that outlived their daemon: a plan's step at hand is ended first."""

@@ -98,9 +98,14 @@ class TreeKernel:
         self.watch(directory / "driver_override", self.on_override, "(null)\n")
         if (directory / "sriov_numvfs").exists():
             self.watch(directory / "sriov_numvfs", self.on_numvfs)
-        for name in ("sriov_drivers_autoprobe", "d3cold_allowed", "reset_method", "power/control"):
+        if (directory / "reset_method").exists():
+            self.watch(directory / "reset_method", self.on_reset_method)
+        for name in ("sriov_drivers_autoprobe", "d3cold_allowed", "power/control"):
             if (directory / name).exists():
                 self.watch(directory / name, self.on_plain)
+        group = self.devices[address].get("links", {}).get("iommu_group")
+        if group is not None:
+            self.watch(self.sys / "kernel/iommu_groups" / group / "type", self.on_plain)
 
     def watch(self, path, react, initial=None):
         if not path.exists():
@@ -152,6 +157,16 @@ class TreeKernel:
 
     def on_plain(self, path, text):
         path.write_text(text + "\n")
+
+    def on_reset_method(self, path, text):
+        """Methods in their order, nothing for none, or "default" for all that there are."""
+        device = next(d for a, d in self.devices.items() if self.directory(a) == path.parent)
+        native = device["attributes"]["reset_method"].split()
+        wanted = native if text == "default" else text.split()
+        if not set(wanted) <= set(native):
+            return -errno.EINVAL
+        path.write_text(" ".join(wanted) + "\n")
+        return 0
 
     def on_override(self, path, text):
         path.write_text((text or "(null)") + "\n")
