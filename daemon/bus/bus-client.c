@@ -177,6 +177,10 @@ static int on_credentials(sd_bus_message *m, void *userdata, sd_bus_error *error
         int r = client_learn(q->bus, m, sd_bus_message_get_sender(q->message), &c);
         if (r >= 0)
                 r = call_take_client(q, c);
+        if (r == -ENOMEM) { /* nothing was found out about the caller, so he is not refused */
+                call_finish(q, NULL, r);
+                return 0;
+        }
         if (r < 0) {
                 _cleanup_error_ Error err = ERROR_INIT;
                 (void) error_set(&err, ERROR_NOT_AUTHORIZED,
