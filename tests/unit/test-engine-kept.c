@@ -516,7 +516,7 @@ END_TEST
 
 static char *without_gpu_json(char **ret_gpu, char **ret_audio) {
         _cleanup_free_ char *text = snapshot_text();
-        _cleanup_json_ Json *j = NULL, *copy = NULL;
+        _cleanup_json_ Json *j = NULL;
         Json *devices = json_new_array();
         const Json *all;
 

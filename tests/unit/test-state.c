@@ -334,7 +334,7 @@ END_TEST
 
 START_TEST(test_gathering) {
         _cleanup_free_
-        char *name = NULL, *text = NULL, *device = text_of(false), *device_name = NULL;
+        char *name = NULL, *text = NULL, *device_name = NULL;
         KeptDevice d = a_device();
         KeptReservation r = a_reservation();
         KeptState s = {};
