@@ -347,7 +347,7 @@ void world_reboot(World *w) {
         for (unsigned i = 0; i < WORLD_CLIENTS; i++)
                 w->client_gone[i] = false; /* of that boot nobody is left, and names begin anew */
         for (size_t i = 0; i < w->n_known; i++) /* connections and processes ended */
-                w->known[i].ending = true;
+                w->known[i].ending |= w->known[i].lifetime != LIFETIME_PERSISTENT;
         w->n_notices = 0;
         start_daemon(w);
 }
