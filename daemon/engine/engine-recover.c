@@ -193,10 +193,7 @@ static int recover_assignment(Engine *e, Assignment *a, StoredState *state) {
                 plan = TAKE_PTR(open->plan);
         switch (a->state) {
         case ASSIGNMENT_RELEASED:
-                engine_drop_assignment(e, a);
-                if (e->kept_unread >= 0 && !engine_kept_set_unreserved(e, id))
-                        forget(e, id); /* or else when its file is gone */
-                return 0;
+                return 0; /* not taken up */
         case ASSIGNMENT_RELEASING:
         case ASSIGNMENT_CLEANING:
                 return plan ? begin_recovery(e, a, plan, false, plan_is_rest(plan))
@@ -237,8 +234,13 @@ static int take_assignments(Engine *e, StoredState *state) {
                 Assignment *a = state->assignments[i];
                 int r;
 
+                /* Its devices may be somebody else's by now; its file may still be there. */
+                if (a->state == ASSIGNMENT_RELEASED) {
+                        if (e->kept_unread >= 0 && !engine_kept_set_unreserved(e, a->id))
+                                forget(e, a->id); /* or else when the file is gone */
+                        continue;
+                }
                 if (!a->plan || (a->plan->n_devices == 0 &&
-                                 a->state != ASSIGNMENT_RELEASED &&
                                  (a->state != ASSIGNMENT_RESERVED ||
                                   !engine_reservation_is_kept(e, a->id)))) {
                         log_warning("Assignment %s of the journal has no devices; it is forgotten",
