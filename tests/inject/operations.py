@@ -7,7 +7,10 @@ NIC, NVME, GPU, PF = "0000:43:00.0", "0000:45:00.0", "0000:41:00.0", "0000:c3:00
 
 
 class Operation:
-    """prepare() runs before anything is injected, send() starts the call, told() is what its reply acknowledges."""
+    """prepare() runs before anything is injected, send() starts the call, told() is what its reply acknowledges;
+    `certain` is what holds without a reply, too; `like` the operation that is made of the same steps."""
+
+    certain = like = None
 
     def prepare(self, rig):
         self.path = None
@@ -17,7 +20,7 @@ class Operation:
         try:
             values = self.call.wait()
         except BusError as error:
-            return error.name, None
+            return error.name, self.certain
         return "ok", self.told(values)
 
 
@@ -33,13 +36,23 @@ class Assign(Operation):
         return "assigned"
 
 
+class Clean(Assign):
+    """A second owner gets what a first one has had: cleaned, whoever is killed."""
+
+    name, like = "clean", "assign"
+
+    def prepare(self, rig):
+        self.path = None
+        rig.client.release(rig.client.assign(self.devices, owner="vm-0"))
+
+
 class AssignGroup(Assign):
-    name = "assign-group"
+    name, like = "assign-group", "assign"
     devices, options = [GPU], {"group": "take-all"}
 
 
 class Release(Operation):
-    name = "release"
+    name, like = "release", "assign"
     devices, options = [NIC], {}
 
     def prepare(self, rig):
@@ -53,7 +66,7 @@ class Release(Operation):
 
 
 class ReleaseGroup(Release):
-    name = "release-group"
+    name, like = "release-group", "release"
     devices, options = [GPU], {"group": "take-all"}
 
 
@@ -62,20 +75,38 @@ class OfDevice(Operation):
 
     device, signature, values = NVME, "a{sv}", ()
 
+    def prepare(self, rig):
+        self.path = None
+        self.object = rig.client.device(self.device)
+
     def send(self, rig):
-        self.call = rig.client.send(rig.client.device(self.device), DEVICE, self.method, self.signature, *self.values,
-                                    options())
+        self.call = rig.client.send(self.object, DEVICE, self.method, self.signature, *self.values, options())
 
     def told(self, _values):
-        return None
+        return self.certain
 
 
 class Reset(OfDevice):
-    name, method = "reset", "Reset"
+    """Of a device that is assigned and stays so."""
+
+    name, method, certain = "reset", "Reset", "assigned"
+
+    def prepare(self, rig):
+        super().prepare(rig)
+        self.path = rig.client.assign(self.device, lifetime="persistent")
+
+
+class Unquarantine(OfDevice):
+    name, method, like = "unquarantine", "Unquarantine", "clean"
+
+    def prepare(self, rig):
+        super().prepare(rig)
+        rig.client.call(self.object, DEVICE, "Quarantine", "sa{sv}", "to be left", options())
 
 
 class VirtualFunctions(OfDevice):
     name, method, device, signature, values = "vfs", "SetVirtualFunctions", PF, "ua{sv}", (2,)
+    like = "assign"
 
 
-OPERATIONS = [Assign, AssignGroup, Release, ReleaseGroup, Reset, VirtualFunctions]
+OPERATIONS = [Assign, AssignGroup, Clean, Release, ReleaseGroup, Reset, Unquarantine, VirtualFunctions]

@@ -21,7 +21,7 @@ import harness  # noqa: E402
 import tree_kernel  # noqa: E402
 from harness import ASSIGNMENT, BUILD, DAEMON, DEVICE, HOST, JOB, MANAGER, PATH, BusError  # noqa: E402
 
-LIMIT = 15.0  # seconds that anything may take here, where drivers bind at once
+LIMIT = 30.0  # seconds that anything may take here, where drivers bind at once
 
 FINISHED = {"done", "failed", "cancelled"}
 RESTING = {"active", "reserved", "failed", "lost"}
@@ -72,7 +72,7 @@ class Strace:
         if "attached" in line:
             return self
         self.stop()
-        if "No such process" in line:
+        if "No such process" in line or "Operation not permitted" in line:  # gone, or on its way out
             raise ProcessLookupError(line)
         raise RuntimeError(f"strace: {line}")
 
@@ -180,6 +180,15 @@ class Rig:
             return []
         return [int(c) for c in children]
 
+    def spares(self):
+        """Workers, one at least: the next is started as soon as the one before is taken."""
+        deadline = time.monotonic() + LIMIT
+        while not (found := self.workers()):
+            self.settle()  # a round trip to the daemon
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no worker stands ready in {LIMIT} s")
+        return found
+
     # ---- snapshots of everything that outlives a crash ----
 
     def save(self, to):
@@ -253,8 +262,15 @@ def violations(rig, acknowledged, expected=None):
         if driver != before["drivers"][address] or state["overrides"][address] != before["overrides"][address]:
             found.append(f"{address} belongs to nobody, its driver is {driver} (was {before['drivers'][address]}), its "
                          f"override {state['overrides'][address]}")
+        found += settings_changed(rig, state, address)
     found += release_all(rig, assignments, excused)
     return found
+
+
+def settings_changed(rig, state, address):
+    before, now = rig.tree.before["settings"][address], state["settings"][address]
+    return [f"{address} belongs to nobody, its {name} is {now.get(name)!r} (was {before[name]!r})"
+            for name in before if now.get(name) != before[name]]
 
 
 def release_all(rig, assignments, excused):
@@ -268,4 +284,6 @@ def release_all(rig, assignments, excused):
     for address, driver in rig.tree.before["drivers"].items():
         if address not in excused and state["drivers"][address] != driver:
             found.append(f"after its release {address} is on {state['drivers'][address]}, was on {driver}")
+        if address not in excused and state["drivers"][address] == driver:
+            found += settings_changed(rig, state, address)
     return found

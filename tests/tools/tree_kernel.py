@@ -22,6 +22,7 @@ from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent
 MESSAGE_MAX = 8192
+SETTINGS = ("reset_method", "sriov_drivers_autoprobe", "d3cold_allowed", "power/control")
 ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
@@ -100,7 +101,7 @@ class TreeKernel:
             self.watch(directory / "sriov_numvfs", self.on_numvfs)
         if (directory / "reset_method").exists():
             self.watch(directory / "reset_method", self.on_reset_method)
-        for name in ("sriov_drivers_autoprobe", "d3cold_allowed", "power/control"):
+        for name in set(SETTINGS) - {"reset_method"}:
             if (directory / name).exists():
                 self.watch(directory / name, self.on_plain)
         group = self.devices[address].get("links", {}).get("iommu_group")
@@ -276,11 +277,15 @@ class TreeKernel:
                 pass  # nobody listens, as when no daemon runs
 
     def state(self):
-        """Driver and override of every function that is there, owner of every VFIO node."""
+        """Driver, override and settings of every function that is there, owner of every VFIO node."""
         here = [a for a in self.devices if self.directory(a).exists()]
         nodes = {n.name: (n.stat().st_uid, n.stat().st_gid) for n in (self.root / "dev/vfio").iterdir() if n.is_file()}
         return {"drivers": {a: self.driver(a) for a in here}, "overrides": {a: self.override(a) for a in here},
-                "nodes": nodes}
+                "settings": {a: self.settings(a) for a in here}, "nodes": nodes}
+
+    def settings(self, address):
+        directory = self.directory(address)
+        return {n: (directory / n).read_text().strip() for n in SETTINGS if (directory / n).exists()}
 
     def put(self, state, vfs):
         """What state() said once, without a word to anybody: drivers, overrides, owners of nodes; vfs by function."""
@@ -289,6 +294,9 @@ class TreeKernel:
                 self.set_vfs(pf, count)
             for address, override in state["overrides"].items():
                 self.on_override(self.directory(address) / "driver_override", override)
+            for address, settings in state["settings"].items():
+                for name, text in settings.items():
+                    self.on_plain(self.directory(address) / name, text)
             for address, driver in state["drivers"].items():
                 if self.driver(address) != driver:
                     self.set_driver(address, driver)
