@@ -138,7 +138,7 @@ static void encode_remaining(HostJob *job) {
         const HostRequest rest = {
                 .type = job->type,
                 .redact = job->redact,
-                .devices = job->devices + job->next_device,
+                .devices = job->devices ? job->devices + job->next_device : NULL,
                 .n_devices = job->n_devices - job->next_device,
                 .groups = job->read_groups,
                 .n_groups = job->n_read_groups,
