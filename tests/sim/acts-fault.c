@@ -44,6 +44,7 @@ void act_clear(World *w) {
         world_note(w, "all faults are lifted");
         host_sim_clear_faults(w->host);
         disk_clear();
+        host_sim_set_state_error(w->host, 0);
 }
 
 /* ---- other hands ---- */
@@ -165,6 +166,11 @@ void act_disk(World *w) {
         w->disk_was_faulty |= f < DISK_CRASH_BEFORE;
         w->report->faults++;
         world_note(w, "disk, after %u more: %s, %u times", after, disk_fault_to_string(f), times);
+        if (!world_chance(w, 30))
+                return;
+        w->state_was_faulty = true;
+        host_sim_set_state_error(w->host, world_chance(w, 50) ? ENOSPC : EIO);
+        world_note(w, "the state directory cannot be written");
 }
 
 void act_crash_later(World *w) {

@@ -286,6 +286,7 @@ void world_finish(World *w) {
         for (size_t i = 0; i < w->n_known; i++)
                 w->known[i].ending = true;
         disk_clear();
+        host_sim_set_state_error(w->host, 0);
         host_sim_clear_faults(w->host);
         for (size_t i = 0; i < w->n_devices; i++)
                 (void) host_sim_unhold(w->host, w->devices[i].address);

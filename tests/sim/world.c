@@ -348,6 +348,8 @@ void world_reboot(World *w) {
                 w->client_gone[i] = false; /* of that boot nobody is left, and names begin anew */
         for (size_t i = 0; i < w->n_known; i++) /* connections and processes ended */
                 w->known[i].ending |= w->known[i].lifetime != LIFETIME_PERSISTENT;
+        for (size_t i = 0; i < w->n_known && w->state_was_faulty; i++)
+                w->known[i].ended = false; /* as its job said */
         w->n_notices = 0;
         start_daemon(w);
 }

@@ -157,6 +157,7 @@ struct World {
         bool has_processes;              /* ever */
         bool client_gone[WORLD_CLIENTS]; /* of this life: its name does not come back */
         bool just_started; /* what the daemon found is not worked on before the loop has turned */
+        bool state_was_faulty; /* the file of what was released may be there at a reboot */
         bool disk_was_faulty; /* what could not be recorded may be forgotten by the next daemon */
         bool ending;          /* of the sequence: everything is released */
         unsigned crash_in;    /* the daemon dies after so many callbacks; 0: it does not */
