@@ -129,7 +129,7 @@ static int policy_check(const Arguments *a) {
         _cleanup_free_ char **options = calloc(a->n_words + 3, sizeof(char *));
         _cleanup_json_ Json *j = NULL;
         size_t n = 0;
-        int r, code;
+        int r, code = 0;
 
         if (!options)
                 output_out_of_memory();
@@ -156,7 +156,8 @@ static int policy_check(const Arguments *a) {
 
 static int policy_schema(const Arguments *a) {
         _cleanup_json_ Json *j = NULL;
-        int code, r = ask_daemon(a, (char *const[]){ (char *) "--policy-schema", NULL }, &code, &j);
+        int code = 0,
+            r = ask_daemon(a, (char *const[]){ (char *) "--policy-schema", NULL }, &code, &j);
 
         if (r > 0)
                 return r;
@@ -294,7 +295,7 @@ static int policy_replay(const Arguments *a) {
         char *options[2 * ELEMENTSOF(given) + 1] = {};
         _cleanup_json_ Json *j = NULL;
         size_t n = 0;
-        int r, code;
+        int r, code = 0;
 
         if (!a->snapshot)
                 return complain(EXIT_USAGE,

@@ -18,6 +18,7 @@ static uint64_t needs_of(const PolicySubject *s) {
         /* A VF has neither: they stand in its PF (PCIe 9.3.7.10 and 10.5.2). */
         const PciConfigFacts *shared = s->facts->is_vf ? s->physfn_config : c;
 
+        assert(c);
         return (shared && shared->has_pasid ? POLICY_NEED_PASID : 0) |
                (shared && shared->has_pri ? POLICY_NEED_PRI : 0) |
                (c->has_ats ? POLICY_NEED_ATS : 0) |

@@ -306,16 +306,16 @@ static void read_document(PolicyReader *x, const PolicyValue *v) {
                 return;
         }
         while (policy_walk_next(x, v, &walk, &one))
-                if (streq(one.key, "version")) {
+                if (streq_ptr(one.key, "version")) {
                         versioned = true;
                         if (json_u64(one.json, UINT64_MAX, &version) < 0 || version != 1)
                                 (void) policy_wrong(x, &one, "1");
-                } else if (streq(one.key, "rules")) {
+                } else if (streq_ptr(one.key, "rules")) {
                         if (json_type(one.json) != JSON_ARRAY)
                                 (void) policy_wrong(x, &one, "an array of rules");
-                } else if (streq(one.key, "defaults"))
+                } else if (streq_ptr(one.key, "defaults"))
                         read_defaults(x, &one);
-                else if (!streq(one.key, "$schema"))
+                else if (!streq_ptr(one.key, "$schema"))
                         (void) policy_unknown_key(x, &one, policy_document_names);
                 else if (!json_string(one.json))
                         (void) policy_wrong(x, &one, "the place of the schema");
